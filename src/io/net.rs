@@ -1,6 +1,7 @@
 //! TCP: listening, dialling by name or address, and a stream that counts what crosses it.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -26,8 +27,16 @@ use crate::io::worker;
 /// A listening socket.
 pub struct Listener(Async<TcpListener>);
 
-/// A connected socket of a local client.
-pub type Accepted = Async<TcpStream>;
+/// How long a local client may take nothing of what is there for it. What waits for it (an unread list holds an upstream
+/// stream and the right to fill a log) is let go then.
+const UNREAD: Duration = Duration::from_secs(60);
+
+/// A local client's connection; it fails when the client takes nothing for too long.
+pub struct Accepted {
+    stream: Async<TcpStream>,
+    unread: Duration,
+    stalled: Option<Timer>,
+}
 
 impl Listener {
     /// Listens on `address`; port 0 takes a free one.
@@ -44,7 +53,50 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Accepted> {
         let (stream, _) = self.0.accept().await?;
         stream.get_ref().set_nodelay(true)?;
-        Ok(stream)
+        Ok(Accepted {
+            stream,
+            unread: UNREAD,
+            stalled: None,
+        })
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            self.stalled = None;
+            return Poll::Ready(written);
+        }
+        let unread = self.unread;
+        let timer = self.stalled.get_or_insert_with(|| Timer::after(unread));
+        Pin::new(timer).poll(cx).map(|_| {
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client reads nothing",
+            ))
+        })
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 
@@ -219,6 +271,39 @@ mod tests {
             assert_eq!((own.received(), own.sent()), (5, 3));
             assert_eq!((all.received(), all.sent()), (5, 3));
             assert!(own.heard() > before);
+        });
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_is_cut_and_a_slow_one_is_not() {
+        smol::block_on(async {
+            let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+            let address = listener.address().expect("an address");
+            let mut client = Async::<TcpStream>::connect(address)
+                .await
+                .expect("connected");
+            let mut accepted = listener.accept().await.expect("accepted");
+            accepted.unread = Duration::from_millis(200);
+            let much = vec![0; 16 << 20];
+            let error = accepted.write_all(&much).await.expect_err("nobody reads");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            let mut accepted = {
+                client = Async::<TcpStream>::connect(address)
+                    .await
+                    .expect("connected");
+                listener.accept().await.expect("accepted")
+            };
+            accepted.unread = Duration::from_secs(20);
+            let reads = async {
+                let mut left = much.len();
+                let mut buffer = vec![0; 64 << 10];
+                while left > 0 {
+                    left -= client.read(&mut buffer).await.expect("bytes");
+                    smol::future::yield_now().await;
+                }
+            };
+            let (sent, ()) = smol::future::zip(accepted.write_all(&much), reads).await;
+            assert!(sent.is_ok());
         });
     }
 

@@ -103,11 +103,13 @@ impl Agent {
         let way = route(self.facts(&asked, cloud));
         log::debug!("{} {} route={way:?}", request.method, request.target);
         match way {
-            Route::Cloud => forward::forward(&self, &asked, request).await,
-            Route::Tunnel => forward::tunnel(&self, &asked, request).await,
-            Route::Mirrored if asked.verb() == Verb::Get => get::get(&self, &asked, request).await,
-            Route::Mirrored => list::list(&self, &asked, request).await,
-            Route::Watch => watch::watch(&self, &asked, request).await,
+            Route::Cloud => Box::pin(forward::forward(&self, &asked, request)).await,
+            Route::Tunnel => Box::pin(forward::tunnel(&self, &asked, request)).await,
+            Route::Mirrored if asked.verb() == Verb::Get => {
+                Box::pin(get::get(&self, &asked, request)).await
+            }
+            Route::Mirrored => Box::pin(list::list(&self, &asked, request)).await,
+            Route::Watch => Box::pin(watch::watch(&self, &asked, request)).await,
             Route::Mirror | Route::Refuse | Route::NotAcceptable => self.offline(&asked, way),
         }
     }

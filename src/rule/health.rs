@@ -55,6 +55,8 @@ pub struct Thresholds {
     pub ask: Duration,
     /// Silence before a PING while none does.
     pub idle: Duration,
+    /// How long the first connection may take before the node is served from its mirror: it may have booted without a line.
+    pub start: Duration,
     /// Silence that means a cut: so that a first request after a cut without a word is answered within 5 s, and a line of
     /// 3 s a round trip lives.
     pub give_up: Duration,
@@ -65,6 +67,7 @@ impl Default for Thresholds {
         Self {
             ask: Duration::from_secs(1),
             idle: Duration::from_secs(20),
+            start: Duration::from_secs(2),
             give_up: Duration::from_millis(4500),
         }
     }
@@ -142,6 +145,7 @@ mod tests {
     const T: Thresholds = Thresholds {
         ask: Duration::from_secs(1),
         idle: Duration::from_secs(20),
+        start: Duration::from_secs(2),
         give_up: Duration::from_millis(4500),
     };
 

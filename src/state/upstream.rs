@@ -8,7 +8,9 @@ pub mod line;
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -59,6 +61,13 @@ pub struct Options {
     /// How much silence means what.
     pub thresholds: Thresholds,
 }
+
+/// An exchange that is under way.
+pub type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + 'a>>;
+
+/// A connection that is being made: its stream, and whether it speaks HTTP/2.
+type Handshake<'a> =
+    Pin<Box<dyn Future<Output = std::io::Result<(tls::Stream<net::Dialled>, bool)>> + 'a>>;
 
 /// One API server.
 pub struct Upstream {
@@ -160,8 +169,14 @@ impl Upstream {
     /// Makes a connection; says that the server can't be reached when that takes too long, and goes on trying.
     async fn connect_watched(&self) -> Result<Rc<Line>, String> {
         let connect = Box::pin(self.connect());
+        let thresholds = self.options.thresholds;
+        let patience = if self.health.get() == Health::Starting {
+            thresholds.start
+        } else {
+            thresholds.give_up
+        };
         let late = async {
-            Timer::after(self.options.thresholds.give_up).await;
+            Timer::after(patience).await;
             self.happened(Input::Late, "no connection in time");
             smol::future::pending().await
         };
@@ -188,7 +203,11 @@ impl Upstream {
     }
 
     /// TCP and TLS.
-    async fn handshake(
+    fn handshake(&self, offer: tls::Offer, own: Rc<Meter>) -> Handshake<'_> {
+        Box::pin(self.shake_hands(offer, own))
+    }
+
+    async fn shake_hands(
         &self,
         offer: tls::Offer,
         own: Rc<Meter>,
@@ -215,7 +234,7 @@ impl Upstream {
 
     /// One more HTTP/1.1 connection of a line.
     async fn another(&self, line: &Line) -> std::io::Result<tls::Stream<net::Dialled>> {
-        Box::pin(self.handshake(tls::Offer::Http1, Rc::clone(line.meter())))
+        self.handshake(tls::Offer::Http1, Rc::clone(line.meter()))
             .await
             .map(|(stream, _)| stream)
     }
@@ -295,7 +314,13 @@ impl Upstream {
     }
 
     /// One exchange. What the server has certainly not acted on is sent again once on a new connection, unseen.
-    pub async fn send(&self, mut request: Request) -> Result<Response, Error> {
+    ///
+    /// Boxed, as are its like below: they are large, and who waits for an answer should not carry their size around.
+    pub fn send(&self, request: Request) -> Exchange<'_> {
+        Box::pin(self.exchange(request))
+    }
+
+    async fn exchange(&self, mut request: Request) -> Result<Response, Error> {
         self.authorize(&mut request);
         let again = request.again();
         match self.once(request).await {
@@ -319,13 +344,19 @@ impl Upstream {
         }
     }
 
-    async fn once(&self, request: Request) -> Result<Response, Error> {
-        let line = self.line().await?;
-        line.send(request, || self.another(&line)).await
+    fn once(&self, request: Request) -> Exchange<'_> {
+        Box::pin(async move {
+            let line = self.line().await?;
+            line.send(request, || self.another(&line)).await
+        })
     }
 
     /// One exchange that asks for another protocol, on a connection of its own.
-    pub async fn upgrade(&self, mut request: Request) -> Result<Response, Error> {
+    pub fn upgrade(&self, request: Request) -> Exchange<'_> {
+        Box::pin(self.tunnel(request))
+    }
+
+    async fn tunnel(&self, mut request: Request) -> Result<Response, Error> {
         self.authorize(&mut request);
         if self.health.get() == Health::Unhealthy {
             return Err(Error::unprocessed(
@@ -336,7 +367,7 @@ impl Upstream {
         let unreachable =
             |error: std::io::Error| Error::unprocessed("reach the API server", &error);
         let handshake = self.handshake(tls::Offer::Http1, Rc::default());
-        let (stream, _) = Box::pin(handshake).await.map_err(unreachable)?;
+        let (stream, _) = handshake.await.map_err(unreachable)?;
         let mut connection =
             h1::Connection::start(stream, Rc::clone(&self.authority), &self.executor).await?;
         connection.send(request).await

@@ -62,10 +62,7 @@ fn clause(text: &str) -> Option<(u32, Form)> {
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         match name.trim() {
-            "q" => {
-                let value: f32 = value.trim().parse().unwrap_or(0.0);
-                weight = (value.clamp(0.0, 1.0) * 1000.0) as u32;
-            }
+            "q" => weight = thousandths(value.trim()),
             "as" => transformed = true,
             _ => {}
         }
@@ -80,6 +77,22 @@ fn clause(text: &str) -> Option<(u32, Form)> {
         _ => Form::Other,
     };
     (weight > 0).then_some((weight, form))
+}
+
+/// A weight such as `0.8` (RFC 9110, 12.4.2: at most three decimals) in thousandths; what is none is 0.
+fn thousandths(text: &str) -> u32 {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let padded = format!("{decimals:0<3}");
+    match (
+        whole,
+        padded
+            .get(..3)
+            .and_then(|digits| digits.parse::<u32>().ok()),
+    ) {
+        ("0", Some(part)) => part,
+        ("1", Some(_)) => 1000,
+        _ => 0,
+    }
 }
 
 /// Whether the API server answers this client with indented JSON when it does not say `pretty` (kubernetes-wire 1.2).

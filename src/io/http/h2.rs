@@ -294,24 +294,39 @@ impl UserReason for h2::Error {
 
 /// Sends a request's body as the server makes room for it.
 async fn send_body(body: &mut Body, mut upload: SendStream<Bytes>) {
-    while let Some(bytes) = body.next().await {
-        let Ok(mut bytes) = bytes else {
-            // The client has left in the middle: the server must not take it for whole.
-            upload.send_reset(Reason::CANCEL);
-            return;
+    loop {
+        let next = std::future::poll_fn(|cx| {
+            // A server that refuses the rest is heard while the client is silent.
+            if upload.poll_reset(cx).is_ready() {
+                Poll::Ready(None)
+            } else {
+                body.poll_next(cx).map(Some)
+            }
+        });
+        let mut bytes = match next.await {
+            // An error means that the server has closed the stream: it will answer, or has.
+            Some(None) => return drop(upload.send_data(Bytes::new(), true)),
+            Some(Some(Ok(bytes))) => bytes,
+            Some(Some(Err(_))) => {
+                // The client has left in the middle: the server must not take it for whole.
+                return upload.send_reset(Reason::CANCEL);
+            }
+            None => return,
         };
         while !bytes.is_empty() {
             upload.reserve_capacity(bytes.len());
-            let room = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await;
-            let Some(Ok(room)) = room else { return };
-            let piece = bytes.split_to(room.min(bytes.len()));
-            if upload.send_data(piece, false).is_err() {
-                return;
+            match std::future::poll_fn(|cx| upload.poll_capacity(cx)).await {
+                Some(Ok(0)) => {}
+                Some(Ok(room)) => {
+                    let piece = bytes.split_to(room.min(bytes.len()));
+                    if upload.send_data(piece, false).is_err() {
+                        return;
+                    }
+                }
+                Some(Err(_)) | None => return,
             }
         }
     }
-    // An error means that the server has closed the stream: it will answer, or has.
-    let _ = upload.send_data(Bytes::new(), true);
 }
 
 /// An answer's body.

@@ -165,6 +165,7 @@ async fn serve(stream: Accepted, guest: Guest) {
         .auto_date_header(false)
         .half_close(false)
         .preserve_header_case(true)
+        .max_buf_size(HEAD + (4 << 10))
         .max_header_size(HEAD)
         .max_headers(FIELDS)
         .timer(SmolTimer::new())
@@ -181,7 +182,7 @@ async fn serve(stream: Accepted, guest: Guest) {
                 asked = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            connection.poll_without_shutdown(cx)
+            Pin::new(&mut connection).poll(cx)
         })
         .await
     };

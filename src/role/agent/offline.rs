@@ -18,6 +18,7 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::reply;
 use crate::role::agent::view::View;
 use crate::role::agent::view::alone;
+use crate::rule::health::Health;
 use crate::rule::route::Version;
 use crate::state::mirror::Log;
 use crate::state::mirror::Lookup;
@@ -36,11 +37,11 @@ pub fn answer(agent: &Agent, asked: &Asked) -> Result<Response, Status> {
         (Verb::Get, Some(name)) => one(agent, asked, collection, name)?,
         _ => all(agent, asked, collection)?,
     };
-    let live = agent
+    let followed = agent
         .followers
         .find(log.name())
         .is_some_and(|follower| follower.is_live());
-    if !live {
+    if !followed || agent.upstream.health() == Health::Unhealthy {
         reply::aged(&mut response, age(&log));
     }
     Ok(response)

@@ -83,7 +83,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
             return forward::forward(agent, asked, request).await;
         }
     };
-    let reader = match agent.followers.attach(&collection, asked.identity()) {
+    let mut reader = match agent.followers.attach(&collection, asked.identity()) {
         Ok(reader) => reader,
         Err(error) => {
             log::warn!("{collection} is not mirrored: {error}");
@@ -101,15 +101,27 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
             drop(reader);
             return filtered(agent, asked, request).await;
         }
-        // Its own log never was complete; a broader one may answer.
-        Ready::Unknown => match offline::best(agent, &collection) {
-            Some(log) => log,
-            None => {
-                let mut status = offline::unknown(asked);
-                status.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
-                return reply::status(&status);
+        // Its own log never was complete; a broader one may answer. That one must be followed then, or what changes would
+        // never reach this watch when the line is back.
+        Ready::Unknown => {
+            let broader = offline::best(agent, &collection).and_then(|log| {
+                Some((
+                    agent.followers.attach(log.name(), asked.identity()).ok()?,
+                    log,
+                ))
+            });
+            match broader {
+                Some((broader, log)) => {
+                    reader = broader;
+                    log
+                }
+                None => {
+                    let mut status = offline::unknown(asked);
+                    status.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+                    return reply::status(&status);
+                }
             }
-        },
+        }
     };
     match serve(agent, asked, &collection, start, reader, log) {
         Ok(response) => response,
