@@ -369,8 +369,12 @@ impl Stream {
         let key = &change.stored.key;
         let now = !change.deleted && self.view.admits(key, &change.stored.object);
         let deleted = change.deleted;
+        // Nothing was there before, unless the change stands for several.
+        let new = change.previous.is_none() && !change.replayed;
         let mut former = None;
-        let was = if self.view.by_name() {
+        let was = if new && !deleted {
+            Some(false)
+        } else if self.view.by_name() {
             Some(self.view.admits(key, &change.stored.object))
         } else {
             former = match &change.previous {
@@ -381,11 +385,7 @@ impl Stream {
                 ),
                 None => None,
             };
-            match &former {
-                Some(former) => Some(self.view.admits(key, former)),
-                // Nothing was there before, unless the change stands for several.
-                None => (!change.replayed).then_some(false),
-            }
+            former.as_ref().map(|former| self.view.admits(key, former))
         };
         let version = change.stored.version;
         let kind = match outcome(was, now, deleted) {
