@@ -1,4 +1,4 @@
-//! Telling waiting futures of one thread that something has changed.
+//! "Something has changed", told to any number of waiting tasks of one thread. It carries no value: who is woken looks.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -8,15 +8,13 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
-/// A bell: [`notify`](Self::notify) wakes everybody who waits at that moment. It holds no value: who is woken looks.
-///
-/// As all runs on one thread, nothing is missed between a look and the first poll of [`wait`](Self::wait), as long as
-/// nothing else is awaited in between.
+/// A bell: [`notify`](Self::notify) wakes everybody who waits.
 #[derive(Debug, Default)]
 pub struct Notify {
-    rung: Cell<u32>,
-    next: Cell<u32>,
-    waiting: RefCell<Vec<(u32, Waker)>>,
+    count: Cell<u32>,
+    waiting: RefCell<Vec<Option<Waker>>>,
+    /// Slots of `waiting` whose waiter was dropped.
+    free: Cell<usize>,
 }
 
 impl Notify {
@@ -25,65 +23,75 @@ impl Notify {
         Self::default()
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes all who wait.
     pub fn notify(&self) {
-        self.rung.set(self.rung.get().wrapping_add(1));
-        for (_, waker) in self.waiting.take() {
-            waker.wake();
-        }
+        self.count.set(self.count.get().wrapping_add(1));
+        self.free.set(0);
+        // Taken out first: a waker may run anything, also code that waits again.
+        let waiting = self.waiting.take();
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Waits for the next [`notify`](Self::notify) after the first poll.
+    /// Ready at the first notification after this call, even when it is polled only later.
     pub fn wait(&self) -> Wait<'_> {
         Wait {
-            notify: self,
-            place: None,
+            bell: self,
+            count: self.count.get(),
+            slot: None,
         }
     }
 }
 
-/// See [`Notify::wait`].
+/// See [`Notify::wait`]. Dropping it takes its waker along, so a task that ended is not held by a quiet bell.
 #[derive(Debug)]
 pub struct Wait<'a> {
-    notify: &'a Notify,
-    /// Our number, and how often the bell had rung when we came.
-    place: Option<(u32, u32)>,
+    bell: &'a Notify,
+    count: u32,
+    slot: Option<usize>,
+}
+
+impl Wait<'_> {
+    /// Our slot; a notification has emptied the list and slots made before it mean nothing.
+    fn over(&self) -> bool {
+        self.bell.count.get() != self.count
+    }
 }
 
 impl Future for Wait<'_> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let notify = self.notify;
-        let Some((id, rung)) = self.place else {
-            let id = notify.next.get();
-            notify.next.set(id.wrapping_add(1));
-            self.place = Some((id, notify.rung.get()));
-            notify.waiting.borrow_mut().push((id, cx.waker().clone()));
-            return Poll::Pending;
-        };
-        if rung != notify.rung.get() {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.over() {
             return Poll::Ready(());
         }
-        if let Some((_, waker)) = notify
-            .waiting
-            .borrow_mut()
-            .iter_mut()
-            .find(|(other, _)| *other == id)
-        {
-            waker.clone_from(cx.waker());
+        let mut waiting = self.bell.waiting.borrow_mut();
+        let slot = match self.slot {
+            Some(slot) => slot,
+            None if self.bell.free.get() > 0 => {
+                self.bell.free.set(self.bell.free.get() - 1);
+                let free = waiting.iter().position(Option::is_none);
+                free.unwrap_or(waiting.len())
+            }
+            None => waiting.len(),
+        };
+        match waiting.get_mut(slot) {
+            Some(Some(held)) => held.clone_from(context.waker()),
+            Some(empty) => *empty = Some(context.waker().clone()),
+            None => waiting.push(Some(context.waker().clone())),
         }
+        drop(waiting);
+        self.slot = Some(slot);
         Poll::Pending
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if let Some((id, _)) = self.place {
-            self.notify
-                .waiting
-                .borrow_mut()
-                .retain(|(other, _)| *other != id);
+        if let Some(slot) = self.slot.filter(|_| !self.over())
+            && let Some(held) = self.bell.waiting.borrow_mut().get_mut(slot)
+        {
+            *held = None;
+            self.bell.free.set(self.bell.free.get() + 1);
         }
     }
 }
@@ -91,26 +99,42 @@ impl Drop for Wait<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use smol::future;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
-    fn who_waits_is_woken_and_who_left_is_forgotten() {
-        let notify = Notify::new();
-        smol::block_on(async {
-            for _ in 0..3 {
-                let wait = notify.wait();
-                future::or(wait, future::ready(())).await;
+    fn every_waiter_is_woken_once_and_a_dropped_one_is_forgotten() {
+        let bell = Notify::new();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        let (mut a, mut b, early) = (bell.wait(), bell.wait(), bell.wait());
+        for wait in [&mut a, &mut b] {
+            for _ in 0..2 {
+                assert!(Pin::new(&mut *wait).poll(&mut context).is_pending());
             }
-            assert!(notify.waiting.borrow().is_empty());
-            let mut one = notify.wait();
-            assert!(future::poll_once(&mut one).await.is_none());
-            notify.notify();
-            assert!(future::poll_once(&mut one).await.is_some());
-            let mut two = notify.wait();
-            assert!(
-                future::poll_once(&mut two).await.is_none(),
-                "an earlier ring is not ours"
-            );
-        });
+        }
+        drop(b);
+        let mut c = bell.wait();
+        assert!(Pin::new(&mut c).poll(&mut context).is_pending());
+        assert_eq!(bell.waiting.borrow().len(), 2, "the free slot is used");
+        bell.notify();
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        for mut wait in [a, c, early] {
+            assert!(Pin::new(&mut wait).poll(&mut context).is_ready());
+        }
+        assert!(Pin::new(&mut bell.wait()).poll(&mut context).is_pending());
+        assert_eq!(Arc::strong_count(&count), 2, "no waker is left behind");
     }
 }

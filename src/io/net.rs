@@ -279,7 +279,7 @@ mod tests {
         smol::block_on(async {
             let listener = Listener::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
             let address = listener.address().expect("an address");
-            let mut client = Async::<TcpStream>::connect(address)
+            let idle = Async::<TcpStream>::connect(address)
                 .await
                 .expect("connected");
             let mut accepted = listener.accept().await.expect("accepted");
@@ -287,12 +287,11 @@ mod tests {
             let much = vec![0; 16 << 20];
             let error = accepted.write_all(&much).await.expect_err("nobody reads");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            let mut accepted = {
-                client = Async::<TcpStream>::connect(address)
-                    .await
-                    .expect("connected");
-                listener.accept().await.expect("accepted")
-            };
+            drop(idle);
+            let mut client = Async::<TcpStream>::connect(address)
+                .await
+                .expect("connected");
+            let mut accepted = listener.accept().await.expect("accepted");
             accepted.unread = Duration::from_secs(20);
             let reads = async {
                 let mut left = much.len();

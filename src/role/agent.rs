@@ -1,10 +1,11 @@
 //! The agent: this node's Kubernetes endpoint.
 //!
 //! One request: it is read ([`asked`]), routed (`rule::route`), and answered by the cloud ([`forward`], [`list`],
-//! [`get`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] feeds from
-//! the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
+//! [`get`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
+//! from the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
 
 pub mod asked;
+pub mod feed;
 pub mod follow;
 pub mod forward;
 pub mod get;

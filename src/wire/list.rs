@@ -214,7 +214,7 @@ impl ListDecoder {
 }
 
 /// Removes what has been handed out, and gives a buffer back that one large object has left behind.
-pub(in crate::wire) fn drop_front(buffer: &mut Vec<u8>, count: usize) {
+pub(crate) fn drop_front(buffer: &mut Vec<u8>, count: usize) {
     if count == buffer.len() && buffer.capacity() > KEPT_BUFFER {
         *buffer = Vec::new();
     } else {

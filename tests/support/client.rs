@@ -50,6 +50,11 @@ impl Client {
         }
     }
 
+    /// Where it asks.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The same with a header set, or with `""` left out.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers

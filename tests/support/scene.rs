@@ -252,9 +252,15 @@ impl Scene {
     /// Ends the agent at once, as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(mut agent) = self.agent.take() {
-            agent.child.kill().expect("a child can be killed");
+            // It may have been killed already.
+            let _ = agent.child.kill();
             agent.child.wait().expect("a killed child ends");
         }
+    }
+
+    /// The agent's process.
+    pub fn pid(&self) -> u32 {
+        self.agent().child.id()
     }
 
     /// Asks the agent to end; how long it took, and whether it ended well.

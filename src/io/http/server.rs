@@ -260,10 +260,11 @@ fn read(request: hyper::Request<Incoming>) -> Result<Request, (u16, &'static str
         _ => return Err((400, "there are several Host fields")),
     }
     // Absolute form (RFC 9112, 3.2.2) becomes origin form; the scheme and the host in it tell nothing new.
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
+    let target = match (head.uri.path_and_query(), head.uri.scheme()) {
+        (Some(target), _) => target.as_str(),
+        (None, Some(_)) => "/",
+        (None, None) => return Err((400, "the target is no path")),
+    };
     if !target.starts_with('/') {
         return Err((400, "the target must begin with a slash"));
     }

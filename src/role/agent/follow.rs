@@ -3,9 +3,6 @@
 //! A follower fills its collection's log with a list when it was never complete, or when the server's history no longer
 //! reaches back to it (410), and then watches from the version that the log is complete at. It waits for the line, comes
 //! back by itself, and ends when nobody has read for a while. Readers never notice any of it.
-//!
-//! Upstream it is a list and a watch, even for clients that ask for both in one stream (WatchList): a list comes gzipped,
-//! a watch stream does not before Kubernetes 1.37, and on the line that is 15 times the bytes.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -19,44 +16,26 @@ use smol::Timer;
 use smol::future::FutureExt;
 use smol::lock::Semaphore;
 
-use crate::io::gzip::Gunzip;
-use crate::io::http::Body;
 use crate::io::http::HeaderMap;
-use crate::io::http::HeaderValue;
 use crate::io::http::Response;
-use crate::io::http::StatusCode;
 use crate::io::latest::Notify;
 use crate::io::process;
 use crate::k8s::collection::Collection;
 use crate::k8s::object::ObjectKey;
 use crate::role::agent::Options;
-use crate::role::agent::forward;
-use crate::role::agent::reply;
+use crate::role::agent::feed::Answer;
+use crate::role::agent::feed::End;
+use crate::role::agent::feed::Feed;
 use crate::rule::backoff::Backoff;
 use crate::rule::health::Health;
 use crate::rule::retention;
 use crate::state::mirror;
 use crate::state::mirror::Log;
 use crate::state::mirror::Mirror;
-use crate::state::mirror::TypeMeta;
-use crate::state::mirror::Writer;
 use crate::state::upstream::Upstream;
-use crate::wire::list::ListDecoder;
-use crate::wire::list::OBJECT_LIMIT;
-use crate::wire::list::Part;
-use crate::wire::object;
-use crate::wire::watch::Event;
-use crate::wire::watch::EventType;
-use crate::wire::watch::WatchDecoder;
 
 /// How many collections are opened upstream at once: a burst of a thousand makes the API server's fairness answer 429.
 const OPENING: usize = 16;
-/// How long a watch must be quiet after its answer's head to be taken for up to date, and how long it has at the most.
-/// The server sends what it has right behind the head.
-const SETTLED: Duration = Duration::from_millis(100);
-const SETTLES_WITHIN: Duration = Duration::from_secs(1);
-/// A watch that ends sooner, with nothing in it, is not opened again at once.
-const SHORT: Duration = Duration::from_secs(1);
 /// Retries while the line is up.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
@@ -64,8 +43,6 @@ const BACKOFF: Backoff = Backoff {
 };
 /// How long nothing is mirrored after the flash failed.
 const FLASH_REST: Duration = Duration::from_secs(60);
-/// The largest error answer that is kept for readers.
-const ANSWER_LIMIT: usize = 64 << 10;
 
 /// All followers of the node.
 pub struct Followers {
@@ -90,6 +67,8 @@ pub struct Follower {
     left: Cell<Instant>,
     state: RefCell<State>,
     changed: Notify,
+    /// Somebody has seen that the log is of another history than the server's.
+    outdated: Cell<bool>,
 }
 
 /// What a follower is.
@@ -102,15 +81,6 @@ enum State {
     Refused(Answer),
     /// The flash said no: this collection is not mirrored for now.
     Unmirrored,
-}
-
-/// An error answer of the cloud, kept for those who wait for the same.
-#[derive(Clone)]
-struct Answer {
-    status: StatusCode,
-    content_type: Option<HeaderValue>,
-    retry_after: Option<HeaderValue>,
-    body: Vec<u8>,
 }
 
 /// Somebody who reads a collection's log; its upstream watch runs while there are any.
@@ -189,6 +159,7 @@ impl Followers {
             left: Cell::new(Instant::now()),
             state: RefCell::new(State::Seeking),
             changed: Notify::new(),
+            outdated: Cell::new(false),
         });
         if shared
             .flash_failed
@@ -225,6 +196,20 @@ impl Follower {
     fn become_(&self, state: State) {
         self.state.replace(state);
         self.changed.notify();
+    }
+
+    /// Tells that the server has answered a list at a version before the log's: its versions went back, which a watch that
+    /// hangs at a version of the future would never say.
+    pub fn outdated(&self) {
+        self.outdated.set(true);
+        self.changed.notify();
+    }
+
+    async fn overtaken(&self) -> End {
+        while !self.outdated.replace(false) {
+            self.changed.wait().await;
+        }
+        End::Expired
     }
 
     /// Returns when nobody has read for `linger`.
@@ -305,34 +290,6 @@ impl Drop for Reader {
     }
 }
 
-/// How one attempt ended.
-enum End {
-    /// The server ended the watch; true when it was too short and empty to be opened again at once.
-    Over { short: bool },
-    /// The line went.
-    Lost,
-    /// The server's history does not reach back to the log.
-    Expired,
-    /// The server answered something else.
-    Refused(Answer),
-    /// What came can't be read.
-    Broken(crate::wire::json::Error),
-    /// The flash failed.
-    Flash(mirror::Error),
-}
-
-impl From<mirror::Error> for End {
-    fn from(error: mirror::Error) -> Self {
-        Self::Flash(error)
-    }
-}
-
-impl From<crate::wire::json::Error> for End {
-    fn from(error: crate::wire::json::Error) -> Self {
-        Self::Broken(error)
-    }
-}
-
 impl Shared {
     async fn follow(self: Rc<Self>, collection: Collection, follower: Rc<Follower>) {
         let linger = self.options.linger;
@@ -351,7 +308,17 @@ impl Shared {
             while self.upstream.health() != Health::Healthy {
                 self.upstream.changed().await;
             }
-            let end = self.attempt(collection, follower, &mut relist).await;
+            let feed = Feed {
+                upstream: &self.upstream,
+                collection,
+                log: &follower.log,
+                identity: follower.identity.borrow().clone(),
+                live: &|| follower.become_(State::Live),
+            };
+            let end = feed
+                .run(&self.opening, &mut relist)
+                .or(follower.overtaken())
+                .await;
             relist |= matches!(end, End::Expired);
             let mut pause = BACKOFF.delay(attempt, process::random());
             attempt += 1;
@@ -405,290 +372,5 @@ impl Shared {
             };
             timer.or(line).await;
         }
-    }
-
-    /// A list if one is needed, then a watch until it ends.
-    async fn attempt(
-        &self,
-        collection: &Collection,
-        follower: &Follower,
-        relist: &mut bool,
-    ) -> End {
-        // The writer first: a client's list that is just filling the log saves ours.
-        let mut writer = follower.log.writer_wait().await;
-        let permit = self.opening.acquire().await;
-        if *relist || follower.log.complete().is_none() {
-            if let Err(end) = self.fill(collection, follower, &mut writer).await {
-                return end;
-            }
-            *relist = false;
-        }
-        let Some(version) = follower.log.ahead() else {
-            return End::Expired;
-        };
-        let target = format!(
-            "{}?allowWatchBookmarks=true{}&resourceVersion={version}&watch=true",
-            collection.path(),
-            selectors(collection)
-        );
-        let request = forward::own_request(target, &follower.identity.borrow());
-        let mut body = match self.ask(request).await {
-            Ok(response) => response.body,
-            Err(end) => return end,
-        };
-        drop(permit);
-        watch(follower, &mut writer, &mut body).await
-    }
-
-    /// Lists the collection into the log.
-    async fn fill(
-        &self,
-        collection: &Collection,
-        follower: &Follower,
-        writer: &mut Writer,
-    ) -> Result<(), End> {
-        let query = selectors(collection);
-        let target = match query.strip_prefix('&') {
-            Some(query) => format!("{}?{query}", collection.path()),
-            None => collection.path(),
-        };
-        let mut request = forward::own_request(target, &follower.identity.borrow());
-        request
-            .headers
-            .insert("accept-encoding", HeaderValue::from_static("gzip"));
-        let mut response = self.ask(request).await?;
-        let mut gunzip = response
-            .headers
-            .contains_key("content-encoding")
-            .then(Gunzip::new);
-        let mut decoder = ListDecoder::new(OBJECT_LIMIT);
-        let mut plain = Vec::new();
-        writer.begin(None)?;
-        while let Some(chunk) = response.body.next().await {
-            let chunk = chunk.map_err(|_| End::Lost)?;
-            match &mut gunzip {
-                None => take_items(&mut decoder, &chunk, writer).await?,
-                Some(gunzip) => {
-                    let mut rest = &chunk[..];
-                    while !rest.is_empty() {
-                        plain.clear();
-                        let used = gunzip.step(rest, &mut plain).map_err(|_| End::Lost)?;
-                        rest = &rest[used..];
-                        take_items(&mut decoder, &plain, writer).await?;
-                    }
-                }
-            }
-        }
-        let meta = decoder.finish()?;
-        let (Some(version), Some(kind)) = (meta.resource_version, meta.kind.strip_suffix("List"))
-        else {
-            return Err(End::Broken(crate::wire::json::Error::malformed(
-                "the list has no version or no kind",
-            )));
-        };
-        if follower
-            .log
-            .complete()
-            .is_some_and(|complete| version < complete)
-        {
-            log::warn!(
-                "{collection}: the server's versions went back to {version}; the mirror starts anew"
-            );
-            writer.reset()?;
-            return Err(End::Expired);
-        }
-        follower.log.fresh(process::unix_time());
-        writer
-            .commit(version, &TypeMeta::of_list(kind, &meta))
-            .await?;
-        Ok(())
-    }
-
-    /// One exchange of our own; anything but 200 is an end.
-    async fn ask(&self, request: crate::io::http::Request) -> Result<Response, End> {
-        let mut response = match self.upstream.send(request).await {
-            Ok(response) => response,
-            Err(_) => return Err(End::Lost),
-        };
-        match response.status {
-            StatusCode::OK => Ok(response),
-            StatusCode::GONE => Err(End::Expired),
-            _ => Err(Answer::read(&mut response)
-                .await
-                .map_or(End::Lost, End::Refused)),
-        }
-    }
-}
-
-/// Stages the items that a list's next bytes end.
-async fn take_items(
-    decoder: &mut ListDecoder,
-    bytes: &[u8],
-    writer: &mut Writer,
-) -> Result<(), End> {
-    decoder.push(bytes)?;
-    while let Some(part) = decoder.part()? {
-        if let Part::Item(item) = part {
-            let (key, version) = object::key_and_version(item)?;
-            writer
-                .item(&key, version, !object::has_type(item), item)
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// Feeds the log from a running watch until it ends.
-async fn watch(follower: &Follower, writer: &mut Writer, body: &mut Body) -> End {
-    let opened = Instant::now();
-    let mut decoder = WatchDecoder::new(OBJECT_LIMIT);
-    let mut settling = true;
-    let mut empty = true;
-    loop {
-        let chunk = if settling {
-            let pause = SETTLED.min(SETTLES_WITHIN.saturating_sub(opened.elapsed()));
-            let quiet = async {
-                Timer::after(pause).await;
-                None
-            };
-            match async { Some(body.next().await) }.or(quiet).await {
-                Some(chunk) => chunk,
-                None => {
-                    settling = false;
-                    follower.become_(State::Live);
-                    continue;
-                }
-            }
-        } else {
-            body.next().await
-        };
-        let chunk = match chunk {
-            Some(Ok(chunk)) => {
-                follower.log.fresh(process::unix_time());
-                chunk
-            }
-            Some(Err(_)) => return End::Lost,
-            None => {
-                return match decoder.finish() {
-                    Ok(()) => End::Over {
-                        short: empty && opened.elapsed() < SHORT,
-                    },
-                    Err(error) => End::Broken(error),
-                };
-            }
-        };
-        if let Err(error) = decoder.push(&chunk) {
-            return End::Broken(error);
-        }
-        loop {
-            match decoder.event() {
-                Ok(Some(event)) => match apply(writer, event) {
-                    Ok(()) => empty = false,
-                    Err(end) => return end,
-                },
-                Ok(None) => break,
-                Err(error) => return End::Broken(error),
-            }
-        }
-    }
-}
-
-/// One event of the upstream watch.
-fn apply(writer: &mut Writer, event: Event<'_>) -> Result<(), End> {
-    match event.kind {
-        EventType::Bookmark => {
-            let meta = object::meta(event.object)?;
-            if let Some(version) = meta.resource_version {
-                writer.advance(version);
-            }
-        }
-        EventType::Error => {
-            let (code, reason) = object::status_code_and_reason(event.object).unwrap_or_default();
-            if code == 410 || reason == "Expired" || reason == "Gone" {
-                return Err(End::Expired);
-            }
-            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return Err(End::Refused(Answer {
-                status,
-                content_type: Some(HeaderValue::from_static("application/json")),
-                retry_after: None,
-                body: event.object.to_vec(),
-            }));
-        }
-        EventType::Added | EventType::Modified | EventType::Deleted => {
-            let (key, version) = object::key_and_version(event.object)?;
-            let (typed, stored) = match object::without_type(event.object) {
-                Some((_, _, rest)) => (true, rest),
-                None => (false, event.object.into()),
-            };
-            if event.kind == EventType::Deleted {
-                writer.delete(&key, version, typed, &stored)?;
-            } else {
-                writer.put(&key, version, typed, &stored)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The collection's selectors as they stand in a query, each with `&` before it.
-fn selectors(collection: &Collection) -> String {
-    let mut query = String::new();
-    for (name, value) in [
-        ("fieldSelector", collection.fields.to_string()),
-        ("labelSelector", collection.labels.to_string()),
-    ] {
-        if !value.is_empty() {
-            query.push_str(&format!(
-                "&{name}={}",
-                crate::wire::request::percent_encode(&value)
-            ));
-        }
-    }
-    query
-}
-
-impl Answer {
-    async fn read(response: &mut Response) -> Option<Self> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.body.next().await {
-            body.extend_from_slice(&chunk.ok()?);
-            if body.len() > ANSWER_LIMIT {
-                return None;
-            }
-        }
-        Some(Self {
-            status: response.status,
-            content_type: response.headers.get("content-type").cloned(),
-            retry_after: response.headers.get("retry-after").cloned(),
-            body,
-        })
-    }
-
-    fn response(&self) -> Response {
-        let mut response = reply::with_body(self.status, Body::full(self.body.clone()));
-        for (name, value) in [
-            ("content-type", &self.content_type),
-            ("retry-after", &self.retry_after),
-        ] {
-            if let Some(value) = value {
-                response.headers.insert(name, value.clone());
-            }
-        }
-        response
-    }
-
-    /// What the server asks to wait, a minute at the most, else our own pace.
-    fn pause(&self, own: Duration) -> Duration {
-        let asked = self
-            .retry_after
-            .as_ref()
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
-        asked.map_or(own, |asked| {
-            asked
-                .min(Duration::from_secs(60))
-                .max(own.min(Duration::from_secs(1)))
-        })
     }
 }

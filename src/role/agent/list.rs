@@ -19,6 +19,7 @@ use crate::io::process;
 use crate::k8s::collection::Collection;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
+use crate::role::agent::follow::Follower;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
 use crate::rule::filter::Chain;
@@ -88,18 +89,20 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     } else {
         None
     };
+    let follower = agent.followers.find(&collection);
     let copy = Copy {
         body,
         first: Some(first),
         gunzip: gzip.then(Gunzip::new),
         raw,
-        read: is_list && (!raw || log.is_some()),
+        read: is_list && (!raw || log.is_some() || follower.is_some()),
         admitted: Admitted {
             chain: Rc::clone(&agent.chain),
             collection,
             kept: 0,
         },
         log,
+        follower,
         recent: asked.version() == Version::Recent,
         paged: asked.options().limit.is_some(),
     };
@@ -157,6 +160,7 @@ struct Copy {
     read: bool,
     admitted: Admitted,
     log: Option<Writer>,
+    follower: Option<Rc<Follower>>,
     recent: bool,
     paged: bool,
 }
@@ -254,6 +258,16 @@ impl Copy {
     /// Makes the list what the mirror holds, if it is a whole one.
     async fn commit(&mut self, meta: &ListMeta) {
         let Some(mut writer) = self.log.take() else {
+            // Somebody else feeds the log; whether it is of this history can be seen all the same.
+            if let (Some(follower), Some(version), true) =
+                (&self.follower, meta.resource_version, self.recent)
+                && follower
+                    .log()
+                    .complete()
+                    .is_some_and(|complete| version < complete)
+            {
+                follower.outdated();
+            }
             return;
         };
         let (Some(version), true) = (meta.resource_version, meta.continue_token.is_empty()) else {

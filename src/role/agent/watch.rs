@@ -309,10 +309,8 @@ impl Stream {
                 .map_err(|error| Error::local("read the mirror", &error))?
             {
                 Next::Change(change) => {
-                    if change.stored.version > self.told {
-                        self.told = change.stored.version;
-                        self.change(change, &of, &mut out)?;
-                    }
+                    self.told = self.told.max(change.stored.version);
+                    self.change(change, &of, &mut out)?;
                     if out.len() < CHUNK {
                         continue;
                     }
