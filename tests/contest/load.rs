@@ -77,8 +77,11 @@ fn t26_idle_watches_are_cheap_and_one_that_reads_nothing_delays_nobody() {
     let each = (during.anonymous - before.anonymous) * 1024 / 400;
     // An unoptimized agent's futures are larger than a release's, whose figures are in README.
     assert!(each < 24 * 1024, "{each} bytes a watch");
-    // One of them is never read while megabytes of changes go by.
+    // One of them is never read while megabytes of changes go by: it costs its own buffers, and delays nobody.
+    let unread = watches.pop().expect("there are many");
     let mut busy = watches.pop().expect("there are many");
+    drop((one, watches));
+    scene.wait("the others are gone", || scene.descriptors() < 60);
     for n in 0..60 {
         scene.server.put(
             &CONFIGMAPS,
@@ -87,11 +90,12 @@ fn t26_idle_watches_are_cheap_and_one_that_reads_nothing_delays_nobody() {
         let event = busy.change();
         assert_eq!(event.name(), format!("big-{}", n % 3));
     }
+    let after = scene.memory();
     assert!(
-        scene.memory().anonymous < during.anonymous + 4096,
-        "the unread wait on flash, not in memory"
+        after.anonymous < during.anonymous + 2048,
+        "{during:?} then {after:?}: what is unread waits on flash"
     );
-    drop((one, watches));
+    drop((unread, busy));
     scene.wait("descriptors are given back", || scene.descriptors() < 60);
 }
 
