@@ -14,8 +14,8 @@ use crate::wire::json::Scanner;
 pub const OBJECT_LIMIT: usize = 8 << 20;
 /// The largest envelope that is taken: continue tokens are its largest part.
 const ENVELOPE_LIMIT: usize = 64 << 10;
-/// A buffer larger than this is given back when it is empty.
-const KEPT_BUFFER: usize = 64 << 10;
+/// A buffer larger than this is given back when it is empty: most streams are silent most of the time, and there are many.
+const KEPT_BUFFER: usize = 512;
 
 /// A part of a list. All prefixes, the items with commas between them, and all suffixes are the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,22 @@ const SHORT: Duration = Duration::from_secs(1);
 /// The largest error answer that is kept for readers.
 const ANSWER_LIMIT: usize = 64 << 10;
 
+/// How many logs are brought up at once. Lists are few, for they take memory; watches are many, for on a slow line each takes
+/// a round trip, but not all: a burst of a thousand makes the API server's fairness answer 429.
+pub struct Pace {
+    lists: Semaphore,
+    watches: Semaphore,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            lists: Semaphore::new(3),
+            watches: Semaphore::new(32),
+        }
+    }
+}
+
 /// Where a log is fed from.
 pub struct Feed<'a> {
     /// The server.
@@ -103,21 +119,21 @@ pub struct Answer {
 
 impl Feed<'_> {
     /// A list if one is needed, then a watch until it ends.
-    /// A list is needed when the log was never complete, and when `relist` says so; that is taken back once it is done. At
-    /// most `opening` logs are brought up at once.
-    pub async fn run(&self, opening: &Semaphore, relist: &mut bool) -> End {
+    /// A list is needed when the log was never complete, and when `relist` says so; that is taken back once it is done.
+    pub async fn run(&self, pace: &Pace, relist: &mut bool) -> End {
         let Self {
             collection, log, ..
         } = self;
         // The writer first: a client's list that is just filling the log saves ours.
         let mut writer = log.writer_wait().await;
-        let permit = opening.acquire().await;
         if *relist || log.complete().is_none() {
+            let _permit = pace.lists.acquire().await;
             if let Err(end) = self.fill(&mut writer).await {
                 return end;
             }
             *relist = false;
         }
+        let permit = pace.watches.acquire().await;
         let Some(version) = log.ahead() else {
             return End::Expired;
         };

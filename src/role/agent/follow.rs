@@ -14,7 +14,6 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::Timer;
 use smol::future::FutureExt;
-use smol::lock::Semaphore;
 
 use crate::io::http::HeaderMap;
 use crate::io::http::Response;
@@ -26,6 +25,7 @@ use crate::role::agent::Options;
 use crate::role::agent::feed::Answer;
 use crate::role::agent::feed::End;
 use crate::role::agent::feed::Feed;
+use crate::role::agent::feed::Pace;
 use crate::rule::backoff::Backoff;
 use crate::rule::health::Health;
 use crate::rule::retention;
@@ -34,8 +34,6 @@ use crate::state::mirror::Log;
 use crate::state::mirror::Mirror;
 use crate::state::upstream::Upstream;
 
-/// How many collections are opened upstream at once: a burst of a thousand makes the API server's fairness answer 429.
-const OPENING: usize = 16;
 /// Retries while the line is up.
 const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
@@ -55,7 +53,7 @@ struct Shared {
     options: Options,
     executor: Rc<LocalExecutor<'static>>,
     followers: RefCell<HashMap<Collection, Rc<Follower>>>,
-    opening: Semaphore,
+    pace: Pace,
     flash_failed: Cell<Option<Instant>>,
 }
 
@@ -115,7 +113,7 @@ impl Followers {
                 options,
                 executor,
                 followers: RefCell::default(),
-                opening: Semaphore::new(OPENING),
+                pace: Pace::default(),
                 flash_failed: Cell::new(None),
             }),
         }
@@ -316,7 +314,7 @@ impl Shared {
                 live: &|| follower.become_(State::Live),
             };
             let end = feed
-                .run(&self.opening, &mut relist)
+                .run(&self.pace, &mut relist)
                 .or(follower.overtaken())
                 .await;
             relist |= matches!(end, End::Expired);

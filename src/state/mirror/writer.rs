@@ -6,7 +6,6 @@ use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
 use crate::state::mirror::log::Log;
-use crate::state::mirror::staging::BATCH;
 use crate::state::mirror::staging::MAX_OBJECT;
 use crate::state::mirror::staging::Staging;
 use crate::wire::record;
@@ -157,7 +156,8 @@ impl Writer {
         state.complete = state.complete.max(Some(version));
         drop(state);
         // A rare large object must not hold its memory for the rest of a quiet watch.
-        self.buffer.shrink_to(BATCH);
+        // There is a writer for each watched collection, and most are silent most of the time.
+        self.buffer = Vec::new();
         self.log.changed.notify();
         Ok(())
     }
