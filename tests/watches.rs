@@ -247,3 +247,44 @@ fn options_that_do_not_go_together_are_the_servers_to_refuse() {
         .expect("an answer");
     assert_eq!(offline.status, 400);
 }
+
+#[test]
+fn what_two_lists_differ_by_has_a_version_each_so_that_a_client_may_leave_anywhere() {
+    let scene = scene();
+    for name in ["changes", "goes", "leaves", "stays"] {
+        scene
+            .server
+            .put(&CONFIGMAPS, object::configmap("edge", name, &[], "x"));
+    }
+    let version = scene.client().list(PATH).version();
+    scene.server.delete(&CONFIGMAPS, "edge", "goes");
+    scene.server.delete(&CONFIGMAPS, "edge", "leaves");
+    // The last change of all: the list's version is that object's.
+    scene
+        .server
+        .patch_labels(&CONFIGMAPS, "edge", "changes", &[("x", Some("y"))]);
+    let listed = scene.client().list(PATH).version();
+    let from = |version: u64| {
+        scene
+            .client()
+            .watching(&format!("{PATH}?watch=true&resourceVersion={version}"))
+    };
+    let mut whole = from(version);
+    let events: Vec<_> = (0..3).map(|_| whole.change()).collect();
+    let mut names: Vec<_> = events.iter().map(|event| event.name().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["changes", "goes", "leaves"]);
+    let versions: Vec<_> = events.iter().map(|event| event.version()).collect();
+    assert!(
+        versions.windows(2).all(|pair| pair[0] < pair[1]) && versions[2] <= listed,
+        "{versions:?}"
+    );
+    for (n, event) in events.iter().enumerate().take(2) {
+        assert_eq!(
+            from(event.version()).change().name(),
+            events[n + 1].name(),
+            "left after {}",
+            event.name()
+        );
+    }
+}

@@ -14,6 +14,7 @@ use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
 use crate::k8s::object::ObjectKey;
+use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::forward;
@@ -36,6 +37,10 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
     if agent.chain.by_name() && !agent.chain.admits(&collection, &key, b"{}") {
         return reply::status(&offline::not_found(&collection, name));
     }
+    let before = agent
+        .mirror
+        .find(&collection)
+        .and_then(|log| log.complete());
     request
         .headers
         .insert("accept", HeaderValue::from_static("application/json"));
@@ -64,7 +69,7 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
     if !agent.chain.admits(&collection, &key, &object) {
         return reply::status(&offline::not_found(&collection, name));
     }
-    if let Err(error) = remember(agent, &collection, &object).await {
+    if let Err(error) = remember(agent, &collection, before, &object).await {
         log::warn!("{collection} is not mirrored: {error}");
     }
     response.headers.remove("content-encoding");
@@ -118,6 +123,7 @@ async fn whole(response: &mut Response) -> Whole {
 async fn remember(
     agent: &Agent,
     collection: &Collection,
+    before: Option<ResourceVersion>,
     object: &[u8],
 ) -> Result<(), mirror::Error> {
     let body = object.trim_ascii_end();
@@ -163,7 +169,11 @@ async fn remember(
         return Ok(());
     };
     if log.complete().is_some_and(|complete| version < complete) {
-        // Either an old answer, or the server's versions went back: then what is held is of another history.
+        if before.is_none_or(|before| version >= before) {
+            // Overtaken by another get while it was on its way.
+            return Ok(());
+        }
+        // The server's versions went back: what is held is of another history.
         writer.reset()?;
     }
     log.fresh(process::unix_time());

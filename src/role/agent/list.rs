@@ -17,6 +17,7 @@ use crate::io::http::Sink;
 use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Follower;
@@ -41,6 +42,11 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     let Some(collection) = asked.collection().cloned() else {
         return agent.cut_off(asked);
     };
+    // Before the request goes: what comes to the log while the list is on its way is no sign of another history.
+    let before = agent
+        .mirror
+        .find(&collection)
+        .and_then(|log| log.complete());
     let takes_gzip = accepts_gzip(&request);
     request
         .headers
@@ -103,6 +109,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         },
         log,
         follower,
+        before,
         recent: asked.version() == Version::Recent,
         paged: asked.options().limit.is_some(),
     };
@@ -161,6 +168,8 @@ struct Copy {
     admitted: Admitted,
     log: Option<Writer>,
     follower: Option<Rc<Follower>>,
+    /// What the log was complete at when the list was asked for.
+    before: Option<ResourceVersion>,
     recent: bool,
     paged: bool,
 }
@@ -261,10 +270,7 @@ impl Copy {
             // Somebody else feeds the log; whether it is of this history can be seen all the same.
             if let (Some(follower), Some(version), true) =
                 (&self.follower, meta.resource_version, self.recent)
-                && follower
-                    .log()
-                    .complete()
-                    .is_some_and(|complete| version < complete)
+                && self.before.is_some_and(|before| version < before)
             {
                 follower.outdated();
             }
@@ -283,9 +289,9 @@ impl Copy {
                 .complete()
                 .is_some_and(|complete| version < complete)
             {
-                // The server's versions went back (etcd restored): what is held is of another history. A list that
-                // asked for any version may just be old.
-                if self.recent {
+                // The server's versions went back (etcd restored): what is held is of another history. A list that asked for
+                // any version may just be old, and so may one that others have overtaken.
+                if self.recent && self.before.is_some_and(|before| version < before) {
                     log::warn!(
                         "{collection}: the server's versions went back to {version}; the mirror starts anew"
                     );

@@ -4,7 +4,7 @@
 //! appended, in the order of the log. Three things lie in its way:
 //!
 //! - a list that was committed (`Begin` … `Complete`): the difference that it made stands there, with what each object
-//!   was before; it is delivered in the order of versions, deletions last, since they bear the list's version;
+//!   was before; it is delivered in the order of versions;
 //! - a compaction before the old file was read to its end: what the index and the deletions say happened after the
 //!   cursor's version is *replayed*, in the order of versions, condensed to the last change of each object; the same
 //!   goes for a new cursor at a version before C;

@@ -168,7 +168,8 @@ impl Writer {
             }
             missing
         };
-        for at in missing {
+        let versions = self.deletion_versions(missing.len(), version)?;
+        for (at, version) in missing.into_iter().zip(versions) {
             self.stage_deletion(at, version)?;
             if self
                 .staging
@@ -183,7 +184,32 @@ impl Writer {
         self.apply(version, type_meta)
     }
 
-    /// Stages the deletion of the entry at `at`, with its last bytes at the version of the list.
+    /// The versions at which what a list did not name is said to be gone: the highest ones up to the list's that no object
+    /// of the list has, in their order.
+    ///
+    /// Each deletion had a version of its own between the last one known and the list's, which no object has; which it was
+    /// the list does not tell. Two events of one version would not do: a client that left between them and came back at
+    /// that version would never hear of the second. On a server that makes too few versions the rest are at the list's.
+    fn deletion_versions(
+        &mut self,
+        count: usize,
+        version: ResourceVersion,
+    ) -> Result<Vec<ResourceVersion>, Error> {
+        let state = self.log.state();
+        let staging = usable(&mut self.staging, &state)?;
+        let mut used: Vec<u64> = staging.puts.iter().map(|entry| entry.version).collect();
+        used.sort_unstable();
+        let known = state.complete.unwrap_or(0);
+        let free = (known + 1..=version.0)
+            .rev()
+            .filter(|version| used.binary_search(version).is_err());
+        let mut versions: Vec<ResourceVersion> = free.take(count).map(ResourceVersion).collect();
+        versions.reverse();
+        versions.resize(count, version);
+        Ok(versions)
+    }
+
+    /// Stages the deletion of the entry at `at`, with its last bytes at `version`.
     fn stage_deletion(&mut self, at: usize, version: ResourceVersion) -> Result<(), Error> {
         let mut state = self.log.state();
         let staging = usable(&mut self.staging, &state)?;
