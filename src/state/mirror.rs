@@ -1,1 +1,404 @@
-//! Being written.
+//! The mirror: one log per collection, on flash and in memory.
+//!
+//! A [`Log`] is the snapshot that a cut-off node is served from, the history that a watch is replayed from, and the
+//! queue between the one upstream watch and any number of local ones. Its file is `wire::record`'s format; its index in
+//! memory says where in the file each object stands. One [`Writer`] at a time feeds it; [`Snapshot`]s and [`Cursor`]s
+//! read it.
+//!
+//! # What is on flash when
+//!
+//! What is written is in the page cache at once and visible to readers at once; it survives the process. It survives a
+//! power cut once [`Mirror::run`] has synced it, at most the collection's sync window later. A version that nothing
+//! changed up to (a bookmark, an unchanged list) is only remembered, and written with the next change or by
+//! [`Mirror::close`]: an idle node writes nothing. Clients are told the written version, so after a power cut they
+//! are ahead by the unsynced window at most; what `recover` finds then is a state the server had.
+//!
+//! # What goes wrong
+//!
+//! After the first failed write a collection is dropped, from memory and if possible from flash: unknown is an answer
+//! that clients can live with, half a list is not. The others stand. The same goes for bytes that changed on flash.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::io::flash::Flash;
+use crate::io::worker;
+use crate::k8s::collection::Collection;
+use crate::k8s::object::ResourceVersion;
+use crate::state::mirror::tick::Tick;
+use crate::wire::record::Head;
+
+pub use crate::state::mirror::cursor::Change;
+pub use crate::state::mirror::cursor::Cursor;
+pub use crate::state::mirror::cursor::Expired;
+pub use crate::state::mirror::cursor::Next;
+pub use crate::state::mirror::cursor::Previous;
+pub use crate::state::mirror::log::Log;
+pub use crate::state::mirror::log::Lookup;
+pub use crate::state::mirror::log::Stored;
+pub use crate::state::mirror::snapshot::Snapshot;
+pub use crate::state::mirror::writer::Changed;
+pub use crate::state::mirror::writer::Writer;
+
+mod compaction;
+#[cfg(test)]
+mod crash;
+mod cursor;
+mod index;
+mod log;
+#[cfg(test)]
+mod model;
+mod reader;
+mod recover;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+mod tick;
+mod upkeep;
+mod writer;
+
+/// What can go wrong with a log.
+#[derive(Debug)]
+pub enum Error {
+    /// The flash failed. After a failed write or sync the log is gone.
+    Io(io::Error),
+    /// The file does not say any more what was written, at this offset. The log is gone.
+    Damaged {
+        /// Offset in bytes.
+        at: u64,
+    },
+    /// The log was forgotten or lost; ask the mirror for a new one.
+    Gone,
+    /// An event before the first list.
+    Incomplete,
+    /// A call that does not fit: an event while a list is staged, an item without one, or anything after a call that
+    /// was dropped half-way. `begin` starts anew.
+    OutOfTurn,
+    /// The list is older than what is known: the server went back in time, or a server behind its peers answered.
+    /// Nothing was changed; `reset` starts a new epoch.
+    Behind {
+        /// C.
+        complete: ResourceVersion,
+    },
+    /// The object is larger than 8 MiB. As an item it ends the list; as an event it loses the log, which could not be
+    /// complete any more.
+    TooLong,
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<crate::wire::record::TooLong> for Error {
+    fn from(_: crate::wire::record::TooLong) -> Self {
+        Self::TooLong
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Damaged { at } => write!(f, "damaged at byte {at}"),
+            Self::Gone => f.write_str("the collection was dropped"),
+            Self::Incomplete => f.write_str("the collection is not complete"),
+            Self::OutOfTurn => f.write_str("a list was broken off or is being taken in"),
+            Self::Behind { complete } => write!(f, "the list is older than version {complete}"),
+            Self::TooLong => f.write_str("the object is too large"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// What the objects of a collection are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeMeta {
+    /// `kind` of an object, without `List`.
+    pub kind: String,
+    /// `apiVersion` of an object.
+    pub api_version: String,
+    /// Lists are typed: their items have no `kind` and `apiVersion`. Custom resources' items have both.
+    pub typed: bool,
+}
+
+/// Gives an object another `metadata.resourceVersion`; `None` when it cannot be found in it.
+pub type Stamp = fn(&[u8], ResourceVersion) -> Option<Vec<u8>>;
+
+/// How the mirror works.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a change may stay unsynced, for collections that were on flash and that nobody has asked for yet.
+    pub sync_window: Duration,
+    /// How a deleted object gets the version of the list that it is missing from.
+    pub stamp: Stamp,
+}
+
+/// Figures for the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Logs, complete or not.
+    pub collections: usize,
+    /// Objects in the logs whose index is loaded.
+    pub objects: usize,
+    /// Bytes of all files.
+    pub file_bytes: u64,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// Syncs of files since the start.
+    pub syncs: u64,
+}
+
+/// What all logs of a mirror share.
+pub(crate) struct Shared {
+    flash: Arc<dyn Flash>,
+    stamp: Stamp,
+    /// There may be something to sync, to compact or to close.
+    work: Tick,
+    written: Cell<u64>,
+    syncs: Cell<u64>,
+    /// A file was removed, and the folder was not synced since.
+    removed: Cell<bool>,
+}
+
+/// All collections that this node remembers.
+pub struct Mirror {
+    shared: Rc<Shared>,
+    logs: RefCell<BTreeMap<Collection, Rc<Log>>>,
+    /// The number of the next file.
+    next: Cell<u32>,
+    sync_window: Duration,
+}
+
+/// What the name of a log's file ends with.
+const LOG: &str = ".log";
+
+/// What the name of a file ends with that a compaction has not finished.
+const NEW: &str = ".new";
+
+impl Mirror {
+    /// The mirror in a folder of its own. Only the heads of the files are read. A file that is none of ours, or that
+    /// cannot be read, is removed or left out; an error means that the folder itself cannot be read.
+    pub fn open(flash: Arc<dyn Flash>, options: Options) -> Result<Rc<Self>, Error> {
+        let mirror = Self {
+            shared: Rc::new(Shared {
+                flash,
+                stamp: options.stamp,
+                work: Tick::default(),
+                written: Cell::new(0),
+                syncs: Cell::new(0),
+                removed: Cell::new(false),
+            }),
+            logs: RefCell::default(),
+            next: Cell::new(0),
+            sync_window: options.sync_window,
+        };
+        let mut names = mirror.shared.flash.list()?;
+        // By number, so that of two files of one collection the later one stands.
+        names.sort_by_key(|name| number(name));
+        for name in names {
+            mirror.next.set(
+                mirror
+                    .next
+                    .get()
+                    .max(number(&name).unwrap_or(0).saturating_add(1)),
+            );
+            if name.ends_with(LOG) {
+                mirror.admit(name);
+            } else if name.ends_with(NEW) {
+                mirror.shared.remove(&name);
+            }
+        }
+        Ok(Rc::new(mirror))
+    }
+
+    /// The log of a collection that is complete or being filled.
+    pub fn find(&self, name: &Collection) -> Option<Rc<Log>> {
+        let log = self.loaded(name)?;
+        (log.complete().is_some() || log.is_writing()).then_some(log)
+    }
+
+    /// The log of a collection, made when there is none. It has no file before its first list begins. Changes are
+    /// synced within `sync_window`.
+    pub fn ensure(&self, name: &Collection, sync_window: Duration) -> Result<Rc<Log>, Error> {
+        if let Some(log) = self.loaded(name) {
+            log.set_sync_window(sync_window);
+            return Ok(log);
+        }
+        let number = self.next.get();
+        self.next.set(number.saturating_add(1));
+        let log = Rc::new(Log::new(
+            name.clone(),
+            file_name(name, number),
+            Rc::clone(&self.shared),
+            sync_window,
+        ));
+        self.logs.borrow_mut().insert(name.clone(), Rc::clone(&log));
+        Ok(log)
+    }
+
+    /// The complete logs that hold every object of `name`, its own among them, the one at the highest version first.
+    pub fn broader(&self, name: &Collection) -> Vec<Rc<Log>> {
+        let covering: Vec<Collection> = self
+            .logs
+            .borrow()
+            .keys()
+            .filter(|held| held.covers(name))
+            .cloned()
+            .collect();
+        let found = covering.iter().filter_map(|name| self.loaded(name));
+        let mut found: Vec<Rc<Log>> = found.filter(|log| log.complete().is_some()).collect();
+        found.sort_by_key(|log| std::cmp::Reverse(log.complete()));
+        found
+    }
+
+    /// Drops a collection, its file too. Its readers are told that they must start anew.
+    pub fn forget(&self, name: &Collection) {
+        let log = self.logs.borrow_mut().remove(name);
+        if let Some(log) = log {
+            log.forget();
+        }
+    }
+
+    /// Syncs and compacts what is due and closes the files that nobody uses, until it is dropped.
+    pub async fn run(&self) {
+        loop {
+            let woken = self.shared.work.wait();
+            let next = self.tend(Instant::now()).await;
+            smol::future::or(woken, async {
+                match next {
+                    Some(at) => drop(smol::Timer::at(at).await),
+                    None => std::future::pending().await,
+                }
+            })
+            .await;
+        }
+    }
+
+    /// Does what is due at `now`; when to come again at the latest, unless there is new work before.
+    pub(crate) async fn tend(&self, now: Instant) -> Option<Instant> {
+        let mut next = None;
+        for log in self.all() {
+            log.compact_if_due().await;
+            let due = log.sync_if_due(now).await;
+            let idle = log.close_if_idle(now);
+            next = [next, due, idle].into_iter().flatten().min();
+        }
+        self.logs.borrow_mut().retain(|_, log| !log.is_gone());
+        if self.shared.removed.replace(false) {
+            self.shared.sync_dir().await;
+        }
+        next
+    }
+
+    /// Writes the versions that were only remembered and syncs everything. The first error, after all was tried.
+    pub async fn close(&self) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for log in self.all() {
+            let closed = match log.write_ahead() {
+                Ok(()) => log.sync().await,
+                Err(error) => Err(error),
+            };
+            outcome = outcome.and(closed);
+        }
+        if self.shared.removed.replace(false) {
+            self.shared.sync_dir().await;
+        }
+        outcome
+    }
+
+    /// Figures for the operator.
+    pub fn stats(&self) -> Stats {
+        let logs = self.logs.borrow();
+        Stats {
+            collections: logs.len(),
+            objects: logs.values().map(|log| log.len()).sum(),
+            file_bytes: logs.values().map(|log| log.file_bytes()).sum(),
+            written_bytes: self.shared.written.get(),
+            syncs: self.shared.syncs.get(),
+        }
+    }
+
+    /// The log with its index; none, and the file gone, when it is damaged.
+    fn loaded(&self, name: &Collection) -> Option<Rc<Log>> {
+        let log = self.logs.borrow().get(name).cloned()?;
+        if let Err(error) = log.load() {
+            ::log::warn!("mirror: cannot read collection={name}: {error}");
+        }
+        if log.is_gone() {
+            self.logs.borrow_mut().remove(name);
+            return None;
+        }
+        log.is_loaded().then_some(log)
+    }
+
+    /// Takes in a file that was found.
+    fn admit(&self, file_name: String) {
+        let opened = self.shared.flash.open(&file_name).map_err(Error::from);
+        let read = opened.and_then(|file| Ok((recover::head(&file)?, file.size()?)));
+        match read {
+            Ok((head, size)) => match head.as_ref().and_then(Head::collection) {
+                Some(name) => {
+                    let shared = Rc::clone(&self.shared);
+                    let log = Log::found(name.clone(), file_name, shared, self.sync_window, size);
+                    if let Some(older) = self.logs.borrow_mut().insert(name, Rc::new(log)) {
+                        older.forget();
+                    }
+                }
+                None => {
+                    ::log::warn!("mirror: removing a file that is no log file={file_name}");
+                    self.shared.remove(&file_name);
+                }
+            },
+            Err(error) => ::log::warn!("mirror: leaving out file={file_name}: {error}"),
+        }
+    }
+
+    fn all(&self) -> Vec<Rc<Log>> {
+        self.logs.borrow().values().cloned().collect()
+    }
+}
+
+impl Shared {
+    /// Removes a file, or leaves it when that fails: it is empty or old then, and goes at the next start.
+    fn remove(&self, file_name: &str) {
+        self.removed.set(true);
+        if let Err(error) = self.flash.remove(file_name) {
+            ::log::warn!("mirror: cannot remove file={file_name}: {error}");
+        }
+    }
+
+    async fn sync_dir(&self) {
+        let flash = Arc::clone(&self.flash);
+        if let Err(error) = worker::run(move || flash.sync_dir()).await {
+            ::log::warn!("mirror: cannot sync the folder: {error}");
+            self.removed.set(true);
+        }
+    }
+}
+
+/// `RESOURCE-NUMBER.log`: the resource is for people only, the head inside says what it is.
+fn file_name(name: &Collection, number: u32) -> String {
+    let letters = name.resource.resource.chars();
+    let resource: String = letters
+        .filter(char::is_ascii_alphanumeric)
+        .take(40)
+        .collect();
+    format!("{resource}-{number:08x}{LOG}")
+}
+
+fn number(file_name: &str) -> Option<u32> {
+    let stem = file_name
+        .strip_suffix(LOG)
+        .or_else(|| file_name.strip_suffix(NEW))?;
+    u32::from_str_radix(stem.rsplit_once('-')?.1, 16).ok()
+}

@@ -110,6 +110,11 @@ impl Memory {
         Some(folder.nodes.get(*node)?.live.clone())
     }
 
+    /// The names of all files.
+    pub fn list_names(&self) -> Vec<String> {
+        self.lock().live.keys().cloned().collect()
+    }
+
     /// Puts a file there, synced.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut folder = self.lock();
@@ -197,7 +202,7 @@ fn missing() -> io::Error {
 
 impl Flash for Memory {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.lock().live.keys().cloned().collect())
+        Ok(self.list_names())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {

@@ -1,0 +1,306 @@
+//! A log's file without what nobody can ask for any more.
+//!
+//! The new file holds a snapshot of what the index points to, then what was appended to the old one while that was
+//! copied. The copying runs on the worker in short steps, so that syncs and lists get their turn; only the last of what
+//! was appended meanwhile is copied in line, in the same breath as the rename, so that nothing can come between.
+//!
+//! Why the rename may come before the last copied bytes are synced: the snapshot is synced, and it holds all that was
+//! synced in the old file, because nobody syncs the old file while it is compacted. (If somebody did, the new file is
+//! thrown away.) So a power cut right after the rename loses what was not synced yet, as it would have before.
+//!
+//! Readers that hold the old file open go on with it. A cursor that had read it to the end goes on in the new file,
+//! others are replayed by version; so the places of former objects, which only live readers want, are not carried over.
+
+use std::sync::Arc;
+
+use crate::io::flash::File;
+use crate::io::worker;
+use crate::state::mirror::Error;
+use crate::state::mirror::LOG;
+use crate::state::mirror::NEW;
+use crate::state::mirror::log::Log;
+use crate::state::mirror::log::State;
+use crate::state::mirror::reader::AHEAD;
+use crate::state::mirror::reader::Reader;
+use crate::wire::record;
+use crate::wire::record::FRAME_HEAD;
+use crate::wire::record::Head;
+use crate::wire::record::Item;
+use crate::wire::record::MAGIC;
+use crate::wire::record::Place;
+use crate::wire::record::Record;
+
+/// Dead bytes that are not worth a compaction, whatever is live.
+const SLACK: u64 = 64 * 1024;
+
+/// How much is copied in one step of the worker, and at most in line.
+const STEP: u64 = 256 * 1024;
+
+/// Copies frames from one file to another.
+struct Copier {
+    reader: Reader,
+    to: Arc<dyn File>,
+    /// How much of `to` is written, and what comes next.
+    written: u64,
+    buffer: Vec<u8>,
+    /// Where frames stood and where they stand.
+    moved: Vec<(u64, Place)>,
+    check: u32,
+}
+
+impl Log {
+    /// Whether more of the file is dead than alive.
+    pub(crate) fn wants_compaction(&self, state: &State) -> bool {
+        let live = state.index.live_bytes();
+        let dead = state.end.saturating_sub(live);
+        state.loaded
+            && state.complete.is_some()
+            && !state.staged
+            && dead > live.saturating_add(SLACK)
+            && state.end >= state.compact_from
+    }
+
+    /// Compacts the file if it should be. That it fails changes nothing: the old file stands.
+    pub(crate) async fn compact_if_due(&self) {
+        if !self.wants_compaction(&self.state()) {
+            return;
+        }
+        match self.compact().await {
+            Ok(true) => {}
+            Ok(false) => self.shared.remove(&self.new_name()),
+            Err(error @ Error::Damaged { .. }) => {
+                self.shared.remove(&self.new_name());
+                self.lose(&mut self.state(), error);
+            }
+            Err(error) => {
+                ::log::warn!("mirror: cannot compact collection={}: {error}", self.name);
+                self.shared.remove(&self.new_name());
+                let mut state = self.state();
+                state.compact_from = state.end.saturating_mul(2);
+            }
+        }
+    }
+
+    /// `false` when something came between.
+    async fn compact(&self) -> Result<bool, Error> {
+        let (mut copier, places, through, version, identity) = {
+            let mut state = self.state();
+            let version = state.complete.unwrap_or(0);
+            let old = self.file(&mut state)?;
+            let new = self.shared.flash.create(&self.new_name())?;
+            let mut copier = Copier::new(old, new);
+            copier.start(self, &state)?;
+            let buried = state.index.tombstones().map(|gone| gone.place);
+            let there = state.index.entries().iter().map(|entry| entry.place);
+            let places: Vec<Place> = buried.chain(there).collect();
+            let identity = (state.epoch, state.generation);
+            (copier, places, state.end, version, identity)
+        };
+        let mut places = places.into_iter();
+        while !places.as_slice().is_empty() {
+            (copier, places) = worker::run(move || {
+                copier.copy_staged(&mut places)?;
+                Ok::<_, Error>((copier, places))
+            })
+            .await?;
+        }
+        copier = worker::run(move || {
+            copier.finish(version)?;
+            Ok::<_, Error>(copier)
+        })
+        .await?;
+        let mut copied = through;
+        loop {
+            {
+                let mut state = self.state();
+                let disturbed = state.gone
+                    || (state.epoch, state.generation) != identity
+                    || state.staged
+                    || state.synced > through;
+                if disturbed {
+                    return Ok(false);
+                }
+                if state.end.saturating_sub(copied) <= STEP {
+                    copier.copy_range(copied, state.end)?;
+                    return self.switch(&mut state, copier).map(|()| true);
+                }
+            }
+            let until = self.state().end;
+            copier = worker::run(move || {
+                copier.copy_range(copied, until)?;
+                Ok::<_, Error>(copier)
+            })
+            .await?;
+            copied = until;
+        }
+    }
+
+    /// Puts the new file in the place of the old one.
+    fn switch(&self, state: &mut State, mut copier: Copier) -> Result<(), Error> {
+        self.shared
+            .flash
+            .rename(&self.new_name(), &self.file_name)?;
+        self.count(usize::try_from(copier.written).unwrap_or(usize::MAX));
+        copier.moved.sort_unstable_by_key(|(from, _)| *from);
+        let moved = &copier.moved;
+        let found = state.index.relocate(|place| {
+            let at = moved.binary_search_by_key(&place.offset, |(from, _)| *from);
+            at.ok().and_then(|at| moved.get(at)).map(|(_, to)| *to)
+        });
+        if !found {
+            // Every frame that the index points to was copied, so this cannot be.
+            return Err(Error::Damaged { at: 0 });
+        }
+        state.generation = state.generation.wrapping_add(1);
+        state.switched = (state.end, copier.written);
+        (state.synced, state.marked, state.named) = (0, 0, false);
+        (state.due, state.compact_from) = (None, 0);
+        self.hold(state, copier.to);
+        self.committed(state, copier.written);
+        Ok(())
+    }
+
+    fn new_name(&self) -> String {
+        let stem = self.file_name.strip_suffix(LOG).unwrap_or(&self.file_name);
+        format!("{stem}{NEW}")
+    }
+}
+
+impl Copier {
+    fn new(from: Arc<dyn File>, to: Arc<dyn File>) -> Self {
+        Self {
+            reader: Reader::new(from),
+            to,
+            written: 0,
+            buffer: Vec::new(),
+            moved: Vec::new(),
+            check: 0,
+        }
+    }
+
+    /// What stands before the objects.
+    fn start(&mut self, log: &Log, state: &State) -> Result<(), Error> {
+        self.buffer.extend_from_slice(&MAGIC);
+        self.append(&Record::Head(Head::new(&log.name)))?;
+        self.append(&Record::Mark {
+            synced: 0,
+            fresh: state.fresh,
+        })?;
+        self.append(&Record::Begin)?;
+        if let Some(meta) = &state.type_meta {
+            self.append(&Record::Type {
+                kind: &meta.kind,
+                api_version: &meta.api_version,
+                typed: meta.typed,
+            })?;
+        }
+        self.append(&Record::Oldest {
+            version: state.index.oldest(),
+        })
+    }
+
+    /// Copies the next objects and deletions of the snapshot.
+    fn copy_staged(&mut self, places: &mut std::vec::IntoIter<Place>) -> Result<(), Error> {
+        let until = self.written.saturating_add(STEP);
+        while self.written < until
+            && let Some(place) = places.next()
+        {
+            let record = match self.reader.at(place, 0)? {
+                Record::Put(item) => Record::Put(moved(item, true)),
+                Record::Delete(item) => Record::Delete(moved(item, true)),
+                _ => return Err(Error::Damaged { at: place.offset }),
+            };
+            let to = append(&mut self.buffer, &mut self.check, &record, self.written)?;
+            self.moved.push((place.offset, to));
+            self.flush(AHEAD)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the snapshot and makes it safe.
+    fn finish(&mut self, version: u64) -> Result<(), Error> {
+        let check = self.check;
+        self.append(&Record::Complete { version, check })?;
+        self.flush(0)?;
+        Ok(self.to.sync_data()?)
+    }
+
+    /// Copies what was appended to the old file. Its marks speak of the old file and stay there.
+    fn copy_range(&mut self, from: u64, until: u64) -> Result<(), Error> {
+        let mut at = from;
+        // Committed parts hold whole lists only, so this range does not end within one.
+        let mut listing = false;
+        while at < until {
+            let frame = self.reader.frame(at, until, AHEAD)?;
+            let (place, record) = (frame.place, frame.record);
+            at = place.end();
+            let record = match record {
+                Record::Mark { .. } => continue,
+                Record::Put(item) => Record::Put(moved(item, item.staged)),
+                Record::Delete(item) => Record::Delete(moved(item, item.staged)),
+                Record::Complete { version, .. } => Record::Complete {
+                    version,
+                    check: if std::mem::take(&mut listing) {
+                        self.check
+                    } else {
+                        0
+                    },
+                },
+                Record::Begin => {
+                    listing = true;
+                    Record::Begin
+                }
+                record @ (Record::Head(_) | Record::Type { .. } | Record::Oldest { .. }) => record,
+            };
+            let to = append(&mut self.buffer, &mut self.check, &record, self.written)?;
+            self.moved.push((place.offset, to));
+            self.flush(AHEAD)?;
+        }
+        self.flush(0)
+    }
+
+    fn append(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        append(&mut self.buffer, &mut self.check, record, self.written).map(drop)
+    }
+
+    /// Writes the buffer if it holds more than `keep` bytes.
+    fn flush(&mut self, keep: usize) -> Result<(), Error> {
+        if self.buffer.len() > keep {
+            self.to.write_at(&self.buffer, self.written)?;
+            self.written = self.written.saturating_add(self.buffer.len() as u64);
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Appends a frame to what goes behind `written` bytes; where it will stand.
+fn append(
+    buffer: &mut Vec<u8>,
+    check: &mut u32,
+    record: &Record<'_>,
+    written: u64,
+) -> Result<Place, Error> {
+    let place = record::append(buffer, record)?;
+    if matches!(record, Record::Begin) {
+        *check = 0;
+    }
+    let head = usize::try_from(place.offset)
+        .ok()
+        .and_then(|at| buffer.get(at..)?.first_chunk::<FRAME_HEAD>());
+    if let Some(head) = head {
+        *check = record::fold(*check, *head);
+    }
+    Ok(Place {
+        offset: written.saturating_add(place.offset),
+        ..place
+    })
+}
+
+fn moved(item: Item<'_>, staged: bool) -> Item<'_> {
+    Item {
+        staged,
+        previous: None,
+        ..item
+    }
+}

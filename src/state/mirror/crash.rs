@@ -1,0 +1,388 @@
+//! Power cuts, kills, cut files, changed bytes and failing flash: what stands afterwards is a state that was there.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::io::flash::memory::Memory;
+use crate::io::flash::memory::Random;
+use crate::k8s::object::ObjectKey;
+use crate::k8s::object::ResourceVersion;
+use crate::state::mirror::Error;
+use crate::state::mirror::Log;
+use crate::state::mirror::Mirror;
+use crate::state::mirror::testing;
+use crate::state::mirror::testing::Clock;
+use crate::state::mirror::testing::Objects;
+use crate::state::mirror::testing::Server;
+
+/// Everything that the log has said or was about to say, in order; none: unknown.
+type History = Vec<Option<(u64, Objects)>>;
+
+struct Scene {
+    random: Random,
+    flash: Memory,
+    mirror: Rc<Mirror>,
+    log: Rc<Log>,
+    server: Server,
+    mirrored: Objects,
+    history: History,
+    /// The power cut may not take anything before this place in the history.
+    synced: usize,
+    /// The operation that the power goes at.
+    cut: u64,
+    clock: Clock,
+}
+
+impl Scene {
+    fn new(seed: u64, size: usize) -> Self {
+        let flash = Memory::default();
+        let mirror = testing::open(&flash);
+        let name = testing::collection("configmaps");
+        let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
+        let mut server = Server::new(100);
+        server.size = size;
+        Self {
+            random: Random::new(seed),
+            flash,
+            mirror,
+            log,
+            server,
+            mirrored: Objects::new(),
+            history: vec![None],
+            synced: 0,
+            cut: u64::MAX,
+            clock: Clock::new(),
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Error> {
+        let known = self.history.last().is_some_and(Option::is_some);
+        match self.random.below(10) {
+            0 | 1 => {
+                for _ in 0..3 {
+                    self.server.change(&mut self.random);
+                }
+            }
+            2..=4 if known => {
+                let mut writer = self.log.writer_wait().await;
+                while let Some((key, version, value)) = self.server.peek() {
+                    match value {
+                        Some(value) => drop(self.mirrored.insert(key, value)),
+                        None => drop(self.mirrored.remove(&key)),
+                    }
+                    self.history.push(Some((version, self.mirrored.clone())));
+                    self.server.deliver(&mut writer)?;
+                }
+            }
+            5 | 6 => {
+                let mut writer = self.log.writer_wait().await;
+                self.mirrored = self.server.objects.clone();
+                let now = Some((self.server.version, self.mirrored.clone()));
+                self.history.push(now);
+                self.server.list(&mut writer).await?;
+                // An unchanged list writes nothing and is not told.
+                if self.log.complete() != Some(ResourceVersion(self.server.version)) {
+                    self.history.pop();
+                }
+            }
+            7 => {
+                let mut writer = self.log.writer_wait().await;
+                writer.begin(None)?;
+                self.server.items(&mut writer, 6).await?;
+                // Enough to have a batch written that is then cut off.
+                let key = ObjectKey::new("default", "large");
+                let version = ResourceVersion(self.server.version + 1);
+                writer.item(&key, version, true, &[b'{'; 70_000]).await?;
+            }
+            8 if self.random.below(8) == 0 => {
+                self.server.version += 10;
+                self.server.forget_pending();
+                self.log.writer_wait().await.reset()?;
+                self.history.push(None);
+                self.synced = 0;
+            }
+            _ => {
+                let now = self.clock.after(1);
+                self.mirror.tend(now).await;
+                if self.log.is_gone() {
+                    return Err(Error::Gone);
+                }
+                if self.flash.operations() <= self.cut {
+                    self.synced = self.history.len() - 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is found on `flash` must be of the history, and no older than what was synced. The node then goes on.
+    async fn found(&self, flash: &Memory, what: &str) {
+        let mirror = testing::open(flash);
+        let name = testing::collection("configmaps");
+        let content = match mirror.find(&name) {
+            Some(log) => testing::content(&log).expect("readable"),
+            None => None,
+        };
+        let allowed = &self.history[self.synced..];
+        assert!(
+            allowed.contains(&content),
+            "{what}: C {:?} is not one of {:?}",
+            content.map(|(version, _)| version),
+            allowed
+                .iter()
+                .map(|state| state.as_ref().map(|(version, _)| version))
+                .collect::<Vec<_>>()
+        );
+        let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
+        let mut writer = log.writer_wait().await;
+        let mut server = self.server.clone();
+        server.list(&mut writer).await.expect("the next list");
+        let (_, objects) = testing::content(&log).expect("readable").expect("complete");
+        assert_eq!(objects, server.objects);
+    }
+}
+
+/// Runs a script once to count its operations on the flash, then again and again with the power going at each of them.
+fn power_cuts(seed: u64, size: usize, cuts: usize) {
+    smol::block_on(async {
+        let mut whole = Scene::new(seed, size);
+        for _ in 0..60 {
+            whole.step().await.expect("nothing fails");
+        }
+        let operations = whole.flash.operations();
+        let every = (operations as usize / cuts).max(1);
+        for cut in (0..operations).step_by(every) {
+            let mut scene = Scene::new(seed, size);
+            scene.flash.cut_at(Some(cut));
+            scene.cut = cut;
+            for _ in 0..60 {
+                if scene.step().await.is_err() || scene.flash.operations() > cut {
+                    break;
+                }
+            }
+            for torn in 0..6 {
+                let found = scene.flash.after_power_cut(&mut Random::new(cut + torn));
+                let what = format!("seed {seed} cut at {cut} torn {torn}");
+                scene.found(&found, &what).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn after_a_power_cut_at_any_operation_a_state_stands_that_was_there() {
+    for seed in 0..16 {
+        power_cuts(seed, 300, usize::MAX);
+    }
+}
+
+#[test]
+fn after_a_power_cut_around_a_compaction_a_state_stands_that_was_there() {
+    for seed in 50..58 {
+        power_cuts(seed, 30_000, 60);
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_written() {
+    for seed in 100..130 {
+        smol::block_on(async {
+            let mut scene = Scene::new(seed, 300);
+            for _ in 0..40 {
+                scene.step().await.expect("nothing fails");
+                scene.synced = scene.history.len() - 1;
+                scene.found(&scene.flash.after_kill(), "kill").await;
+            }
+        });
+    }
+}
+
+/// A scene with events, lists and marks in a single small file, and that file.
+fn small_file() -> (Scene, String, Vec<u8>) {
+    let mut scene = Scene::new(4, 40);
+    smol::block_on(async {
+        for _ in 0..40 {
+            scene.step().await.expect("nothing fails");
+        }
+    });
+    let name = scene.log.file_name.clone();
+    let bytes = scene.flash.bytes(&name).expect("a file");
+    assert!(scene.history.len() > 8 && bytes.len() < 20_000);
+    scene.synced = 0;
+    (scene, name, bytes)
+}
+
+#[test]
+fn a_file_cut_at_any_byte_holds_a_state_that_was_there() {
+    let (scene, name, bytes) = small_file();
+    for len in 0..bytes.len() {
+        let flash = Memory::default();
+        flash.put(&name, &bytes[..len]);
+        smol::block_on(scene.found(&flash, &format!("{len} bytes")));
+    }
+}
+
+#[test]
+fn a_byte_changed_anywhere_is_never_served() {
+    let (scene, name, bytes) = small_file();
+    let mut random = Random::new(1);
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1 << random.below(8);
+        let flash = Memory::default();
+        flash.put(&name, &changed);
+        smol::block_on(scene.found(&flash, &format!("byte {at}")));
+    }
+}
+
+#[test]
+fn what_changed_before_a_mark_is_damage_and_behind_the_last_one_a_torn_end() {
+    let (_, name, bytes) = small_file();
+    let vouched = crate::wire::record::vouched(&bytes).expect("a mark") as usize;
+    let mut known = 0;
+    for at in 8..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        let flash = Memory::default();
+        flash.put(&name, &changed);
+        let log = testing::open(&flash).find(&testing::collection("configmaps"));
+        if at < vouched {
+            assert!(log.is_none(), "byte {at} was safe");
+            assert!(flash.list_names().is_empty(), "the file is gone");
+        } else {
+            known += usize::from(log.is_some());
+        }
+    }
+    assert!(known > 0);
+}
+
+#[test]
+fn bytes_that_change_under_a_running_node_are_noticed_by_the_first_reader() -> Result<(), Error> {
+    smol::block_on(async {
+        let mut scene = Scene::new(1, 300);
+        scene.server.change(&mut scene.random);
+        scene
+            .server
+            .list(&mut scene.log.writer_wait().await)
+            .await?;
+        let mut cursor = scene
+            .log
+            .cursor(ResourceVersion(scene.server.version))
+            .expect("C");
+        let (key, _) = scene.server.objects.first_key_value().expect("one");
+        let key = ObjectKey::parse(key).expect("a key");
+        let at = scene
+            .flash
+            .bytes(&scene.log.file_name)
+            .expect("a file")
+            .len()
+            - 40;
+        let file = crate::io::flash::Flash::open(&scene.flash, &scene.log.file_name)?;
+        file.write_at(b"?", at as u64)?;
+        assert!(matches!(scene.log.lookup(&key), Err(Error::Damaged { .. })));
+        assert!(scene.mirror.find(scene.log.name()).is_none());
+        assert!(matches!(cursor.next()?, crate::state::mirror::Next::Reset));
+        Ok(())
+    })
+}
+
+#[test]
+fn the_first_failed_write_drops_that_collection_and_no_other() {
+    smol::block_on(async {
+        for during_list in [false, true] {
+            let flash = Memory::default();
+            let mirror = testing::open(&flash);
+            let (bad, good) = (testing::collection("pods"), testing::collection("nodes"));
+            let mut server = Server::new(1);
+            let mut random = Random::new(2);
+            server.change(&mut random);
+            let mut logs = Vec::new();
+            for name in [&bad, &good] {
+                let log = mirror.ensure(name, Duration::ZERO).expect("a log");
+                let mut writer = log.writer_wait().await;
+                server.clone().list(&mut writer).await.expect("a list");
+                drop(writer);
+                logs.push(log);
+            }
+            server.forget_pending();
+            flash.fail(Some(&logs[0].file_name));
+            let mut writers = (logs[0].writer_wait().await, logs[1].writer_wait().await);
+            server.change(&mut random);
+            let before = server.clone();
+            let failed = if during_list {
+                server.list(&mut writers.0).await.map(drop)
+            } else {
+                server.deliver(&mut writers.0).map(drop)
+            };
+            assert!(matches!(failed, Err(Error::Io(_))));
+            assert!(matches!(
+                before.clone().list(&mut writers.0).await,
+                Err(Error::Gone)
+            ));
+            before
+                .clone()
+                .deliver(&mut writers.1)
+                .expect("the other stands");
+            assert!(mirror.find(&bad).is_none());
+            assert!(mirror.find(&good).is_some());
+            // The medium works again: the collection starts from nothing.
+            flash.fail(None);
+            let log = mirror.ensure(&bad, Duration::ZERO).expect("a new log");
+            assert_eq!(log.complete(), None);
+            let mut writer = log.writer_wait().await;
+            server.list(&mut writer).await.expect("a list");
+            assert_eq!(mirror.broader(&bad).len(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_failed_sync_drops_the_collection_and_a_failed_compaction_does_not() {
+    smol::block_on(async {
+        let mut scene = Scene::new(3, 30_000);
+        scene.server.change(&mut scene.random);
+        scene
+            .server
+            .list(&mut scene.log.writer_wait().await)
+            .await
+            .expect("a list");
+        scene.mirror.tend(scene.clock.after(1)).await;
+        let stem = scene.log.file_name.strip_suffix(".log").expect("a log");
+        scene.flash.fail(Some(&format!("{stem}.new")));
+        for _ in 0..20 {
+            scene.server.change(&mut scene.random);
+            scene
+                .server
+                .list(&mut scene.log.writer_wait().await)
+                .await
+                .expect("a list");
+            scene.mirror.tend(scene.clock.after(1)).await;
+        }
+        assert!(scene.mirror.find(scene.log.name()).is_some());
+        scene.flash.fail(None);
+        let mut largest = 0;
+        while scene.log.file_bytes() >= largest {
+            largest = scene.log.file_bytes();
+            assert!(largest < 3_000_000, "it is tried again");
+            scene.server.change(&mut scene.random);
+            scene
+                .server
+                .list(&mut scene.log.writer_wait().await)
+                .await
+                .expect("a list");
+            scene.mirror.tend(scene.clock.after(1)).await;
+        }
+        scene.flash.fail(Some(&scene.log.file_name));
+        scene.mirror.close().await.expect("all is synced");
+        scene.flash.fail(None);
+        scene.server.change(&mut scene.random);
+        scene
+            .server
+            .list(&mut scene.log.writer_wait().await)
+            .await
+            .expect("a list");
+        scene.flash.fail(Some(&scene.log.file_name));
+        scene.mirror.tend(scene.clock.after(1)).await;
+        assert!(scene.mirror.find(scene.log.name()).is_none());
+    });
+}

@@ -1,0 +1,420 @@
+//! One log: its file, its index, and the questions that can be asked of it.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::cell::RefMut;
+use std::future::Future;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::rc::Weak;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::io::flash::File;
+use crate::k8s::collection::Collection;
+use crate::k8s::object::ObjectKey;
+use crate::k8s::object::ResourceVersion;
+use crate::state::mirror::Error;
+use crate::state::mirror::Shared;
+use crate::state::mirror::TypeMeta;
+use crate::state::mirror::index::Index;
+use crate::state::mirror::reader::Reader;
+use crate::state::mirror::tick::Tick;
+use crate::wire::record;
+use crate::wire::record::Item;
+use crate::wire::record::Place;
+use crate::wire::record::Record;
+
+/// One collection's log. Shared as `Rc<Log>`.
+pub struct Log {
+    pub(crate) name: Collection,
+    pub(crate) file_name: String,
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) state: RefCell<State>,
+    /// Something was appended, committed or reset.
+    pub(crate) changed: Tick,
+    pub(crate) writing: Cell<bool>,
+    pub(crate) released: Tick,
+}
+
+/// What changes about a log. Never borrowed across an await.
+pub(crate) struct State {
+    /// Open while it is used.
+    pub(crate) file: Option<Arc<dyn File>>,
+    /// There is a file, open or not.
+    pub(crate) exists: bool,
+    pub(crate) loaded: bool,
+    /// Dropped for good.
+    pub(crate) gone: bool,
+    /// Goes up when all is forgotten: readers must start anew.
+    pub(crate) epoch: u32,
+    /// Goes up when the file is another one: places in the old one mean nothing any more.
+    pub(crate) generation: u32,
+    /// Where the last generation's committed part ended, and where in this one that is.
+    pub(crate) switched: (u64, u64),
+    /// Where the committed part of the file ends.
+    pub(crate) end: u64,
+    /// There are, or there will be, bytes beyond it that are not committed.
+    pub(crate) staged: bool,
+    pub(crate) index: Index,
+    pub(crate) complete: Option<u64>,
+    /// The version of the last list: events up to it are in it.
+    pub(crate) listed: u64,
+    /// Complete at this version too, though it is not written.
+    pub(crate) ahead: Option<u64>,
+    pub(crate) type_meta: Option<TypeMeta>,
+    pub(crate) fresh: u64,
+    /// The file is known to be on flash up to here, and the last mark said so up to there.
+    pub(crate) synced: u64,
+    pub(crate) marked: u64,
+    pub(crate) dirty: bool,
+    /// The file's name is not known to be on flash.
+    pub(crate) named: bool,
+    pub(crate) due: Option<Instant>,
+    pub(crate) sync_window: Duration,
+    /// The file was used since the last look, and when to look again.
+    pub(crate) used: bool,
+    pub(crate) idle: Option<Instant>,
+    /// No compaction before the file is this long: the last one failed.
+    pub(crate) compact_from: u64,
+    /// The places of all objects in key order, while a snapshot of just this state is being read.
+    pub(crate) places: Weak<Vec<Place>>,
+}
+
+/// An object as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// The object's own version; of a deletion, the version of the deletion.
+    pub version: ResourceVersion,
+    /// The bytes are an item of a typed list: without `kind` and `apiVersion`.
+    pub typed: bool,
+    /// JSON as it came.
+    pub object: Vec<u8>,
+}
+
+/// What is known about one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It is there.
+    Found(Stored),
+    /// The collection is complete and it is not in it.
+    Absent,
+    /// The collection is not complete.
+    Unknown,
+}
+
+impl Stored {
+    /// An item as it was read; none when its key is no key.
+    pub(crate) fn new(item: &Item<'_>) -> Option<Self> {
+        Some(Self {
+            key: ObjectKey::parse(item.key)?,
+            version: ResourceVersion(item.version),
+            typed: item.typed,
+            object: item.object.to_vec(),
+        })
+    }
+}
+
+impl Log {
+    /// A log that has no file yet.
+    pub(crate) fn new(
+        name: Collection,
+        file_name: String,
+        shared: Rc<Shared>,
+        sync_window: Duration,
+    ) -> Self {
+        Self {
+            name,
+            file_name,
+            shared,
+            state: RefCell::new(State {
+                file: None,
+                exists: false,
+                loaded: true,
+                gone: false,
+                epoch: 0,
+                generation: 0,
+                switched: (0, 0),
+                end: 0,
+                staged: false,
+                index: Index::default(),
+                complete: None,
+                listed: 0,
+                ahead: None,
+                type_meta: None,
+                fresh: 0,
+                synced: 0,
+                marked: 0,
+                dirty: false,
+                named: false,
+                due: None,
+                sync_window,
+                used: false,
+                idle: None,
+                compact_from: 0,
+                places: Weak::new(),
+            }),
+            changed: Tick::default(),
+            writing: Cell::new(false),
+            released: Tick::default(),
+        }
+    }
+
+    /// A log whose file of `size` bytes was found; it is read at first use.
+    pub(crate) fn found(
+        name: Collection,
+        file_name: String,
+        shared: Rc<Shared>,
+        sync_window: Duration,
+        size: u64,
+    ) -> Self {
+        let log = Self::new(name, file_name, shared, sync_window);
+        {
+            let mut state = log.state.borrow_mut();
+            (state.exists, state.loaded, state.end) = (true, false, size);
+        }
+        log
+    }
+
+    /// Which collection it is.
+    pub fn name(&self) -> &Collection {
+        &self.name
+    }
+
+    /// C as it is written: what clients may be told. None before the first list is complete, and after a reset.
+    pub fn complete(&self) -> Option<ResourceVersion> {
+        self.state.borrow().complete.map(ResourceVersion)
+    }
+
+    /// The version that the collection is known to be complete at, written or not: where to resume upstream. Never
+    /// below [`complete`](Self::complete).
+    pub fn ahead(&self) -> Option<ResourceVersion> {
+        let state = self.state.borrow();
+        state.complete.max(state.ahead).map(ResourceVersion)
+    }
+
+    /// L: a watch can be replayed from this version on.
+    pub fn oldest(&self) -> ResourceVersion {
+        ResourceVersion(self.state.borrow().index.oldest())
+    }
+
+    /// What the objects are, once a list said so.
+    pub fn type_meta(&self) -> Option<TypeMeta> {
+        self.state.borrow().type_meta.clone()
+    }
+
+    /// How many objects are there.
+    pub fn len(&self) -> usize {
+        self.state.borrow().index.entries().len()
+    }
+
+    /// Whether no object is there, which is not the same as not being known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// When the collection was last said to be [`fresh`](Self::fresh), seconds since 1970; 0 when never.
+    pub fn touched(&self) -> u64 {
+        self.state.borrow().fresh
+    }
+
+    /// The collection is current at `now` (seconds since 1970). Goes to flash with later changes, never by itself.
+    pub fn fresh(&self, now: u64) {
+        self.state.borrow_mut().fresh = now;
+    }
+
+    /// The version of the object with this key.
+    pub fn version_of(&self, key: &str) -> Option<ResourceVersion> {
+        let state = self.state.borrow();
+        state.index.find(key).map(|e| ResourceVersion(e.version))
+    }
+
+    /// One object.
+    pub fn lookup(&self, key: &ObjectKey) -> Result<Lookup, Error> {
+        let mut state = self.state.borrow_mut();
+        if state.complete.is_none() {
+            return Ok(Lookup::Unknown);
+        }
+        let Some(place) = state.index.find(key.as_str()).map(|entry| entry.place) else {
+            return Ok(Lookup::Absent);
+        };
+        let file = self.file(&mut state)?;
+        self.read(&mut state, &file, place).map(Lookup::Found)
+    }
+
+    /// Ready at the next append, commit or reset after this call.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.wait()
+    }
+
+    /// The file, opened if it is not.
+    pub(crate) fn file(&self, state: &mut State) -> Result<Arc<dyn File>, Error> {
+        state.used = true;
+        if let Some(file) = &state.file {
+            return Ok(Arc::clone(file));
+        }
+        if state.gone {
+            return Err(Error::Gone);
+        }
+        // A full table of descriptors passes; a file that is not there does not come back.
+        match self.shared.flash.open(&self.file_name) {
+            Ok(file) => Ok(self.hold(state, file)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(self.lose(state, error.into()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the file.
+    pub(crate) fn create(&self, state: &mut State) -> Result<Arc<dyn File>, Error> {
+        let file = self.shared.flash.create(&self.file_name);
+        let file = file.map_err(|error| self.lose(state, error.into()))?;
+        (state.exists, state.named) = (true, false);
+        Ok(self.hold(state, file))
+    }
+
+    /// From now on this is the open file.
+    pub(crate) fn hold(&self, state: &mut State, file: Arc<dyn File>) -> Arc<dyn File> {
+        state.file = Some(Arc::clone(&file));
+        self.shared.work.tick();
+        file
+    }
+
+    /// Reads an object of `file`; bytes that have changed lose the log.
+    pub(crate) fn read(
+        &self,
+        state: &mut State,
+        file: &Arc<dyn File>,
+        place: Place,
+    ) -> Result<Stored, Error> {
+        let stored = match Reader::new(Arc::clone(file)).at(place, 0) {
+            Ok(Record::Put(item) | Record::Delete(item)) => Stored::new(&item),
+            Ok(_) => None,
+            Err(Error::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let damaged = Error::Damaged { at: place.offset };
+        stored.ok_or_else(|| self.lose(state, damaged))
+    }
+
+    /// Appends whole committed frames in line: a short write to the page cache.
+    pub(crate) fn append(&self, state: &mut State, frames: &[u8]) -> Result<(), Error> {
+        let file = self.file(state)?;
+        if let Err(error) = file.write_at(frames, state.end) {
+            return Err(self.lose(state, error.into()));
+        }
+        self.count(frames.len());
+        self.committed(state, state.end.saturating_add(frames.len() as u64));
+        Ok(())
+    }
+
+    /// The committed part ends at `end` now, and what is new of it must be synced.
+    pub(crate) fn committed(&self, state: &mut State, end: u64) {
+        state.end = end;
+        state.places = Weak::new();
+        if !std::mem::replace(&mut state.dirty, true) || self.wants_compaction(state) {
+            self.shared.work.tick();
+        }
+    }
+
+    pub(crate) fn count(&self, written: usize) {
+        let before = self.shared.written.get();
+        self.shared
+            .written
+            .set(before.saturating_add(written as u64));
+    }
+
+    /// What the first write after a sync starts with.
+    pub(crate) fn mark(&self, state: &State, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        if state.synced > state.marked {
+            let (synced, fresh) = (state.synced, state.fresh);
+            record::append(buffer, &Record::Mark { synced, fresh })?;
+        }
+        Ok(())
+    }
+
+    /// Drops the log for good: what it says cannot be relied on. The error is given back, for the caller.
+    pub(crate) fn lose(&self, state: &mut State, error: Error) -> Error {
+        if !state.gone {
+            ::log::error!("mirror: dropping collection={}: {error}", self.name);
+            self.clear(state);
+            state.gone = true;
+            self.shared.work.tick();
+        }
+        error
+    }
+
+    /// Forgets everything, the file too. Readers must start anew.
+    pub(crate) fn clear(&self, state: &mut State) {
+        if state.exists {
+            self.shared.remove(&self.file_name);
+        }
+        state.file = None;
+        (state.exists, state.loaded, state.named) = (false, true, false);
+        (state.staged, state.dirty, state.due) = (false, false, None);
+        state.epoch = state.epoch.wrapping_add(1);
+        state.generation = state.generation.wrapping_add(1);
+        state.index = Index::default();
+        state.places = Weak::new();
+        (state.complete, state.ahead, state.type_meta) = (None, None, None);
+        (state.listed, state.end, state.synced, state.marked) = (0, 0, 0, 0);
+        state.compact_from = 0;
+        self.changed.tick();
+        self.released.tick();
+    }
+
+    /// [`Mirror::forget`](crate::state::mirror::Mirror::forget).
+    pub(crate) fn forget(&self) {
+        let mut state = self.state.borrow_mut();
+        if !state.gone {
+            self.clear(&mut state);
+            state.gone = true;
+            self.shared.work.tick();
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.borrow().gone
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.state.borrow().loaded
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.get()
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.state.borrow().end
+    }
+
+    pub(crate) fn set_sync_window(&self, sync_window: Duration) {
+        self.state.borrow_mut().sync_window = sync_window;
+    }
+
+    /// Cuts the file back to its committed part; a file without one goes.
+    pub(crate) fn cut(&self, state: &mut State) {
+        if state.end == 0 {
+            self.shared.remove(&self.file_name);
+            (state.exists, state.file) = (false, None);
+            return;
+        }
+        let cut = match self.file(state) {
+            Ok(file) => file.truncate(state.end).map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = cut {
+            self.lose(state, error);
+        }
+    }
+
+    /// The state, for the modules beside this one.
+    pub(crate) fn state(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+}

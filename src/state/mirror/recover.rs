@@ -1,0 +1,215 @@
+//! What a file says after a start: the committed part of it, wherever writing was broken off.
+//!
+//! # Torn or damaged
+//!
+//! Frames are read until the first that is not whole. Two things leave such a frame. A power cut may tear the batch
+//! that was not synced yet, anywhere in it: whole frames may stand behind the broken one. Or the flash has changed
+//! bytes that were safe. After a tear, the committed part before it is the right answer: it is a state that the server
+//! had, complete at the version it says, and whoever was told a later one is sent to ask again. After damage it would
+//! be right too, but it may be days old while the node went on for those days, so the collection is given up instead.
+//!
+//! What tells them apart is [`Record::Mark`]: the first write after a sync says how far the file was synced. A mark
+//! behind the broken frame that vouches for its place means damage. Without one the broken frame is in the part that
+//! was never known to be safe, or was made safe by the very last sync and lost since, which looks the same.
+
+use std::sync::Arc;
+
+use crate::io::flash::File;
+use crate::state::mirror::Error;
+use crate::state::mirror::TypeMeta;
+use crate::state::mirror::index::Entry;
+use crate::state::mirror::index::Index;
+use crate::state::mirror::reader::Frame;
+use crate::state::mirror::reader::Reader;
+use crate::wire::record;
+use crate::wire::record::Head;
+use crate::wire::record::Item;
+use crate::wire::record::MAGIC;
+use crate::wire::record::MARK_LEN;
+use crate::wire::record::Place;
+use crate::wire::record::Record;
+
+/// What stands in the committed part of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    pub(crate) index: Index,
+    /// C; none when no list was ever finished.
+    pub(crate) complete: Option<u64>,
+    /// The version of the last list.
+    pub(crate) listed: u64,
+    pub(crate) type_meta: Option<TypeMeta>,
+    pub(crate) fresh: u64,
+    /// Where the committed part ends.
+    pub(crate) end: u64,
+    /// How long the file is.
+    pub(crate) size: u64,
+}
+
+/// A snapshot that is not complete yet.
+#[derive(Default)]
+struct Staged {
+    puts: Vec<Entry>,
+    deletes: Vec<Entry>,
+    type_meta: Option<TypeMeta>,
+    oldest: Option<u64>,
+    check: u32,
+}
+
+/// Whose file it is; `None` when it does not start as one of ours, or as one of a later format.
+pub(crate) fn head(file: &Arc<dyn File>) -> Result<Option<Head>, Error> {
+    let mut reader = Reader::new(Arc::clone(file));
+    let size = file.size()?;
+    if reader.bytes(0, MAGIC.len())? != MAGIC {
+        return Ok(None);
+    }
+    let frame = reader.frame(MAGIC.len() as u64, size, 512);
+    match frame.map(|frame| frame.record) {
+        Ok(Record::Head(head)) => Ok(Some(head)),
+        Ok(_) | Err(Error::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the whole file.
+pub(crate) fn recover(file: &Arc<dyn File>) -> Result<Recovered, Error> {
+    let mut recovered = Recovered {
+        size: file.size()?,
+        end: MAGIC.len() as u64,
+        ..Recovered::default()
+    };
+    let size = recovered.size;
+    let mut reader = Reader::new(Arc::clone(file));
+    if reader.bytes(0, MAGIC.len())? != MAGIC {
+        return Err(Error::Damaged { at: 0 });
+    }
+    let mut staged = None;
+    let mut at = recovered.end;
+    while at < size {
+        let frame = match reader.frame(at, size, 64 * 1024) {
+            Ok(frame) => frame,
+            Err(Error::Damaged { .. }) => break,
+            Err(error) => return Err(error),
+        };
+        let next = frame.place.end();
+        if !recovered.take(frame, &mut staged) {
+            break;
+        }
+        at = next;
+    }
+    if at < size && vouched_beyond(&mut reader, at, size)? {
+        return Err(Error::Damaged { at });
+    }
+    Ok(recovered)
+}
+
+impl Recovered {
+    /// Takes one frame; `false` when it cannot stand where it stands, which is as bad as not being whole.
+    fn take(&mut self, frame: Frame<'_>, staged: &mut Option<Staged>) -> bool {
+        let place = frame.place;
+        match (frame.record, staged.as_mut()) {
+            (Record::Head(_), Some(_)) => return false,
+            (Record::Head(_), None) if place.offset != MAGIC.len() as u64 => return false,
+            (Record::Head(_), None) => {}
+            (Record::Begin, None) => {
+                *staged = Some(Staged {
+                    check: record::fold(0, frame.head),
+                    ..Staged::default()
+                });
+                return true;
+            }
+            (Record::Complete { version, check }, Some(open)) => {
+                if check != open.check {
+                    return false;
+                }
+                if let Some(open) = staged.take() {
+                    self.complete(version, open);
+                }
+            }
+            (Record::Begin, Some(_)) | (Record::Mark { .. }, Some(_)) => return false,
+            (record, Some(open)) => {
+                open.check = record::fold(open.check, frame.head);
+                return open.take(record, place);
+            }
+            (Record::Type { .. } | Record::Oldest { .. }, None) => return false,
+            (Record::Put(item) | Record::Delete(item), None) if item.staged => return false,
+            (Record::Put(item), None) => {
+                self.index.put(item.key, item.version, place);
+                self.advance(item.version);
+            }
+            (Record::Delete(item), None) => {
+                self.index.delete(item.key, item.version, place);
+                self.advance(item.version);
+            }
+            (Record::Complete { version, .. }, None) => self.advance(version),
+            (Record::Mark { fresh, .. }, None) => self.fresh = self.fresh.max(fresh),
+        }
+        self.end = place.end();
+        true
+    }
+
+    fn advance(&mut self, version: u64) {
+        self.complete = self.complete.max(Some(version));
+    }
+
+    fn complete(&mut self, version: u64, open: Staged) {
+        self.index.merge(open.puts, open.deletes);
+        match open.oldest {
+            Some(oldest) => self.index.raise(oldest),
+            None if self.complete.is_none() => self.index.raise(version),
+            None => {}
+        }
+        self.complete = Some(version);
+        self.listed = version;
+        if open.type_meta.is_some() {
+            self.type_meta = open.type_meta;
+        }
+    }
+}
+
+impl Staged {
+    fn take(&mut self, record: Record<'_>, place: Place) -> bool {
+        let entry = |item: Item<'_>| Entry {
+            key: item.key.into(),
+            version: item.version,
+            place,
+        };
+        match record {
+            Record::Put(item) if item.staged => self.puts.push(entry(item)),
+            Record::Delete(item) if item.staged => self.deletes.push(entry(item)),
+            Record::Oldest { version } => self.oldest = Some(version),
+            Record::Type {
+                kind,
+                api_version,
+                typed,
+            } => {
+                self.type_meta = Some(TypeMeta {
+                    kind: kind.to_owned(),
+                    api_version: api_version.to_owned(),
+                    typed,
+                });
+            }
+            Record::Put(_)
+            | Record::Delete(_)
+            | Record::Head(_)
+            | Record::Begin
+            | Record::Complete { .. }
+            | Record::Mark { .. } => return false,
+        }
+        true
+    }
+}
+
+/// Whether a mark between `at` and `size` says that the byte at `at` was synced.
+fn vouched_beyond(reader: &mut Reader, at: u64, size: u64) -> Result<bool, Error> {
+    const STEP: usize = 64 * 1024;
+    let mut from = at;
+    while from < size {
+        // A little more than a step, so that a mark across two steps is seen whole.
+        let bytes = reader.bytes(from, STEP + MARK_LEN)?;
+        if record::vouched(bytes).is_some_and(|synced| synced > at) {
+            return Ok(true);
+        }
+        from = from.saturating_add(STEP as u64);
+    }
+    Ok(false)
+}
