@@ -21,8 +21,6 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,17 +38,19 @@ pub use crate::state::mirror::cursor::Cursor;
 pub use crate::state::mirror::cursor::Expired;
 pub use crate::state::mirror::cursor::Next;
 pub use crate::state::mirror::cursor::Previous;
+pub use crate::state::mirror::error::Error;
 pub use crate::state::mirror::log::Log;
 pub use crate::state::mirror::log::Lookup;
 pub use crate::state::mirror::log::Stored;
 pub use crate::state::mirror::snapshot::Snapshot;
-pub use crate::state::mirror::writer::Changed;
+pub use crate::state::mirror::staging::Changed;
 pub use crate::state::mirror::writer::Writer;
 
 mod compaction;
 #[cfg(test)]
 mod crash;
 mod cursor;
+mod error;
 mod index;
 mod log;
 #[cfg(test)]
@@ -58,67 +58,13 @@ mod model;
 mod reader;
 mod recover;
 mod snapshot;
+mod staging;
+mod state;
 #[cfg(test)]
 mod testing;
 mod tick;
 mod upkeep;
 mod writer;
-
-/// What can go wrong with a log.
-#[derive(Debug)]
-pub enum Error {
-    /// The flash failed. After a failed write or sync the log is gone.
-    Io(io::Error),
-    /// The file does not say any more what was written, at this offset. The log is gone.
-    Damaged {
-        /// Offset in bytes.
-        at: u64,
-    },
-    /// The log was forgotten or lost; ask the mirror for a new one.
-    Gone,
-    /// An event before the first list.
-    Incomplete,
-    /// A call that does not fit: an event while a list is staged, an item without one, or anything after a call that
-    /// was dropped half-way. `begin` starts anew.
-    OutOfTurn,
-    /// The list is older than what is known: the server went back in time, or a server behind its peers answered.
-    /// Nothing was changed; `reset` starts a new epoch.
-    Behind {
-        /// C.
-        complete: ResourceVersion,
-    },
-    /// The object is larger than 8 MiB. As an item it ends the list; as an event it loses the log, which could not be
-    /// complete any more.
-    TooLong,
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<crate::wire::record::TooLong> for Error {
-    fn from(_: crate::wire::record::TooLong) -> Self {
-        Self::TooLong
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Damaged { at } => write!(f, "damaged at byte {at}"),
-            Self::Gone => f.write_str("the collection was dropped"),
-            Self::Incomplete => f.write_str("the collection is not complete"),
-            Self::OutOfTurn => f.write_str("a list was broken off or is being taken in"),
-            Self::Behind { complete } => write!(f, "the list is older than version {complete}"),
-            Self::TooLong => f.write_str("the object is too large"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// What the objects of a collection are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,14 +169,14 @@ impl Mirror {
 
     /// The log of a collection that is complete or being filled.
     pub fn find(&self, name: &Collection) -> Option<Rc<Log>> {
-        let log = self.loaded(name)?;
+        let log = self.known(name)?;
         (log.complete().is_some() || log.is_writing()).then_some(log)
     }
 
     /// The log of a collection, made when there is none. It has no file before its first list begins. Changes are
-    /// synced within `sync_window`.
+    /// synced within `sync_window`. An error passes: the file is there and cannot be read now.
     pub fn ensure(&self, name: &Collection, sync_window: Duration) -> Result<Rc<Log>, Error> {
-        if let Some(log) = self.loaded(name) {
+        if let Some(log) = self.loaded(name)? {
             log.set_sync_window(sync_window);
             return Ok(log);
         }
@@ -255,7 +201,7 @@ impl Mirror {
             .filter(|held| held.covers(name))
             .cloned()
             .collect();
-        let found = covering.iter().filter_map(|name| self.loaded(name));
+        let found = covering.iter().filter_map(|name| self.known(name));
         let mut found: Vec<Rc<Log>> = found.filter(|log| log.complete().is_some()).collect();
         found.sort_by_key(|log| std::cmp::Reverse(log.complete()));
         found
@@ -328,17 +274,25 @@ impl Mirror {
         }
     }
 
-    /// The log with its index; none, and the file gone, when it is damaged.
-    fn loaded(&self, name: &Collection) -> Option<Rc<Log>> {
-        let log = self.logs.borrow().get(name).cloned()?;
-        if let Err(error) = log.load() {
-            ::log::warn!("mirror: cannot read collection={name}: {error}");
-        }
+    /// The log with its index; none, and the file gone, when it is damaged. An error passes: no descriptor was free.
+    fn loaded(&self, name: &Collection) -> Result<Option<Rc<Log>>, Error> {
+        let Some(log) = self.logs.borrow().get(name).cloned() else {
+            return Ok(None);
+        };
+        let loaded = log.load();
         if log.is_gone() {
             self.logs.borrow_mut().remove(name);
-            return None;
+            return Ok(None);
         }
-        log.is_loaded().then_some(log)
+        loaded.map(|()| Some(log))
+    }
+
+    /// The log with its index, if it can be had now.
+    fn known(&self, name: &Collection) -> Option<Rc<Log>> {
+        self.loaded(name).unwrap_or_else(|error| {
+            ::log::warn!("mirror: cannot read collection={name}: {error}");
+            None
+        })
     }
 
     /// Takes in a file that was found.
@@ -401,4 +355,130 @@ fn number(file_name: &str) -> Option<u32> {
         .strip_suffix(LOG)
         .or_else(|| file_name.strip_suffix(NEW))?;
     u32::from_str_radix(stem.rsplit_once('-')?.1, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::flash::Disk;
+    use crate::io::flash::memory::Memory;
+    use crate::state::mirror::testing::Clock;
+
+    #[test]
+    fn a_collection_is_found_when_it_is_complete_or_being_filled_and_also_after_a_restart() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let mirror = testing::open(&flash);
+            let name = testing::collection("pods");
+            assert!(mirror.find(&name).is_none());
+            let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
+            assert!(mirror.find(&name).is_none() && mirror.broader(&name).is_empty());
+            let mut writer = log.writer().expect("free");
+            assert!(mirror.find(&name).is_some() && log.writer().is_none());
+            writer.begin(None).expect("a list");
+            assert!(
+                flash.list_names().is_empty(),
+                "no file before there is a need"
+            );
+            let version = ResourceVersion(7);
+            let changed = writer.commit(version, &testing::type_meta()).await;
+            assert_eq!(changed.expect("an empty list"), Changed::default());
+            drop(writer);
+            log.fresh(1_790_000_000);
+            mirror.tend(Clock::new().0).await;
+            testing::put(&mut log.writer().expect("free"), 1, 8, 10);
+
+            let again = testing::open(&flash.after_kill());
+            assert_eq!(again.stats().file_bytes, mirror.stats().file_bytes);
+            assert_eq!(again.stats().objects, 0, "not read before it is asked for");
+            let log = again.find(&name).expect("complete");
+            assert_eq!(log.complete(), Some(ResourceVersion(8)));
+            assert_eq!(log.oldest(), version);
+            assert_eq!(log.type_meta(), Some(testing::type_meta()));
+            assert_eq!((log.touched(), log.len()), (1_790_000_000, 1));
+            assert_eq!(log.version_of("/o001"), Some(ResourceVersion(8)));
+            assert_eq!(again.broader(&name).len(), 1);
+            assert!(again.find(&testing::collection("nodes")).is_none());
+        });
+    }
+
+    #[test]
+    fn a_forgotten_collection_is_gone_with_its_file_and_its_readers_know() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (mirror, log) = testing::filled(&flash, 3, 10).await;
+            let mut cursor = log.cursor(ResourceVersion(3)).expect("C");
+            let mut snapshot = log.snapshot().expect("readable").expect("complete");
+            let mut writer = log.writer().expect("free");
+            let changed = log.changed();
+            mirror.forget(log.name());
+            changed.await;
+            assert!(matches!(cursor.next(), Ok(Next::Reset)));
+            assert!(matches!(writer.begin(None), Err(Error::Gone)));
+            assert!(snapshot.next().is_some_and(|stored| stored.is_ok()));
+            assert!(mirror.find(log.name()).is_none());
+            mirror.tend(Clock::new().0).await;
+            let found = flash.after_power_cut(&mut crate::io::flash::memory::Random::new(1));
+            assert!(found.list_names().is_empty());
+        });
+    }
+
+    #[test]
+    fn files_that_are_no_logs_are_removed_and_of_two_for_one_collection_the_later_stands() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (_, log) = testing::filled(&flash, 3, 10).await;
+            let bytes = flash.bytes(&log.file_name).expect("a file");
+            let flash = Memory::default();
+            flash.put("pods-0000000a.log", &bytes);
+            flash.put("pods-0000000b.log", &bytes);
+            flash.put("pods-0000000c.new", &bytes);
+            flash.put("pods-0000000d.log", b"rubbish");
+            flash.put("empty-0000000e.log", b"");
+            flash.put("of-another-kind", b"stays");
+            let mirror = testing::open(&flash);
+            assert_eq!(flash.list_names(), ["of-another-kind", "pods-0000000b.log"]);
+            assert_eq!(mirror.stats().collections, 1);
+            let other = testing::collection("../nodes");
+            let log = mirror.ensure(&other, Duration::ZERO).expect("a log");
+            assert_eq!(log.file_name, "nodes-0000000f.log");
+        });
+    }
+
+    #[test]
+    fn the_loop_syncs_what_was_written_on_a_real_disk() {
+        let folder = std::env::temp_dir().join(format!("toono-mirror-{}", std::process::id()));
+        smol::block_on(async {
+            let disk = Disk::open(&folder).expect("a folder");
+            let options = Options {
+                sync_window: Duration::ZERO,
+                stamp: |_, _| None,
+            };
+            let mirror = Mirror::open(Arc::new(disk), options).expect("a folder");
+            let name = testing::collection("configmaps");
+            let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
+            let work = async {
+                let mut writer = log.writer_wait().await;
+                writer.begin(None).expect("a list");
+                testing::items(&mut writer, 1..=500, 300).await;
+                let version = ResourceVersion(500);
+                let changed = writer.commit(version, &testing::type_meta()).await;
+                assert_eq!(changed.expect("a list").puts, 500);
+                for version in 501..=900 {
+                    testing::put(&mut writer, 1, version, 900);
+                }
+                while mirror.stats().syncs == 0 || log.file_bytes() > 600_000 {
+                    smol::future::yield_now().await;
+                }
+            };
+            smol::future::or(work, mirror.run()).await;
+            mirror.close().await.expect("synced");
+            let again = Disk::open(&folder).expect("a folder");
+            let mirror = Mirror::open(Arc::new(again), options).expect("a folder");
+            let log = mirror.find(&name).expect("complete");
+            let (version, objects) = testing::content(&log).expect("readable").expect("complete");
+            assert_eq!((version, objects.len()), (900, 500));
+        });
+        drop(std::fs::remove_dir_all(folder));
+    }
 }

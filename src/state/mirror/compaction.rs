@@ -19,9 +19,9 @@ use crate::state::mirror::Error;
 use crate::state::mirror::LOG;
 use crate::state::mirror::NEW;
 use crate::state::mirror::log::Log;
-use crate::state::mirror::log::State;
 use crate::state::mirror::reader::AHEAD;
 use crate::state::mirror::reader::Reader;
+use crate::state::mirror::state::State;
 use crate::wire::record;
 use crate::wire::record::FRAME_HEAD;
 use crate::wire::record::Head;
@@ -302,5 +302,117 @@ fn moved(item: Item<'_>, staged: bool) -> Item<'_> {
         staged,
         previous: None,
         ..item
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::io::flash::memory::Memory;
+    use crate::k8s::object::ResourceVersion;
+    use crate::state::mirror::Next;
+    use crate::state::mirror::testing;
+    use crate::state::mirror::testing::Client;
+    use crate::state::mirror::testing::Clock;
+    use crate::state::mirror::testing::delete;
+    use crate::state::mirror::testing::put;
+
+    #[test]
+    fn readers_of_the_old_file_go_on_and_others_find_the_same_in_the_new_one() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (mirror, log) = testing::filled(&flash, 100, 100).await;
+            let mut clock = Clock::new();
+            let mut slow = log.snapshot().expect("readable").expect("complete");
+            assert!(slow.next().is_some());
+            let mut lagging = Client::start(&log).expect("readable").expect("complete");
+            let mut current = Client::start(&log).expect("readable").expect("complete");
+            let mut writer = log.writer().expect("free");
+            for version in 101..=1_000 {
+                put(&mut writer, 1 + version % 100, version, 100);
+            }
+            delete(&mut writer, 7, 1_001);
+            assert_eq!(lagging.read(300).expect("readable"), Some(false));
+            assert_eq!(current.read(usize::MAX).expect("readable"), Some(true));
+            let (before, oldest) = (testing::content(&log).expect("readable"), log.oldest());
+            let large = log.file_bytes();
+            mirror.tend(clock.after(1)).await;
+            assert!(log.file_bytes() < large / 4, "{}", log.file_bytes());
+            assert_eq!(flash.list_names().len(), 1);
+            assert_eq!(testing::content(&log).expect("readable"), before);
+            assert_eq!(log.oldest(), oldest);
+
+            let mut rest = 0;
+            while let Some(stored) = slow.next() {
+                assert!(stored.expect("readable").version.0 <= 100, "as it was");
+                rest += 1;
+            }
+            assert_eq!(rest, 99);
+            put(&mut writer, 50, 1_002, 100);
+            let Ok(Next::Change(live)) = current.cursor.next() else {
+                panic!("a change");
+            };
+            assert!(!live.replayed && live.previous.is_some(), "it had read all");
+            assert_eq!(lagging.read(usize::MAX).expect("readable"), Some(true));
+            let now = testing::content(&log).expect("readable");
+            assert_eq!(Some((1_002, lagging.objects)), now);
+
+            let again = testing::open(&flash.after_kill());
+            let log = again.find(log.name()).expect("complete");
+            assert_eq!(testing::content(&log).expect("readable"), now);
+            assert_eq!(log.oldest(), oldest);
+            let mut cursor = log.cursor(ResourceVersion(1_000)).expect("known");
+            assert!(matches!(cursor.next(), Ok(Next::Change(gone)) if gone.deleted));
+        });
+    }
+
+    #[test]
+    fn what_is_written_while_it_runs_is_carried_over_and_a_list_that_began_stops_it() {
+        smol::block_on(async {
+            for list in [false, true] {
+                let flash = Memory::default();
+                let (mirror, log) = testing::filled(&flash, 100, 10_000).await;
+                let mut writer = log.writer().expect("free");
+                for version in 101..=350 {
+                    put(&mut writer, 1 + version % 100, version, 10_000);
+                }
+                let mut client = Client::start(&log).expect("readable").expect("complete");
+                let large = log.file_bytes();
+                let mut clock = Clock::new();
+                let mut compaction = std::pin::pin!(mirror.tend(clock.after(1)));
+                let mut version = 350;
+                if list {
+                    writer.begin(None).expect("a list");
+                }
+                let mut turns = 0;
+                while smol::future::poll_once(&mut compaction).await.is_none() {
+                    turns += 1;
+                    if list && turns == 1 {
+                        testing::items(&mut writer, 351..=352, 10).await;
+                    } else if !list && version < 700 {
+                        version += 1;
+                        put(&mut writer, 1 + version % 90, version, 3_000);
+                    }
+                    std::thread::yield_now();
+                }
+                assert!(turns > 0);
+                if list {
+                    assert_eq!(log.file_bytes(), large, "it was given up");
+                    writer.begin(None).expect("the list is given up too");
+                    mirror.tend(clock.after(1)).await;
+                }
+                assert!(log.file_bytes() < large);
+                assert_eq!(flash.list_names().len(), 1);
+                let now = testing::content(&log).expect("readable").expect("complete");
+                assert_eq!(now.0, version);
+                let again = testing::open(&flash.after_kill());
+                let found = again.find(log.name()).expect("complete");
+                assert_eq!(
+                    testing::content(&found).expect("readable"),
+                    Some(now.clone())
+                );
+                assert_eq!(client.read(usize::MAX).expect("readable"), Some(true));
+                assert_eq!(client.objects, now.1);
+            }
+        });
     }
 }

@@ -21,11 +21,11 @@ use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
 use crate::state::mirror::index::Versioned;
 use crate::state::mirror::log::Log;
-use crate::state::mirror::log::State;
 use crate::state::mirror::log::Stored;
 use crate::state::mirror::reader::AHEAD;
 use crate::state::mirror::reader::Reader;
 use crate::state::mirror::snapshot::Snapshot;
+use crate::state::mirror::state::State;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 
@@ -53,6 +53,9 @@ struct Queue {
     through: u64,
     replayed: bool,
 }
+
+/// How much is read for one event: most are shorter, head and all.
+const EVENT: usize = 2 * 1024;
 
 /// What a cursor has to say.
 #[derive(Debug)]
@@ -208,7 +211,7 @@ impl Cursor {
     fn read_on(&mut self, state: &mut State) -> Result<Option<Change>, Error> {
         let file = self.log.file(state)?;
         let mut reader = Reader::new(Arc::clone(&file));
-        let frame = match reader.frame(self.at, state.end, 0) {
+        let frame = match reader.frame(self.at, state.end, EVENT) {
             Ok(frame) => frame,
             Err(error @ Error::Damaged { .. }) => return Err(self.log.lose(state, error)),
             Err(error) => return Err(error),
@@ -328,5 +331,164 @@ impl Cursor {
         }
         queue.records.next();
         Ok(Some(change))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::flash::memory::Memory;
+    use crate::state::mirror::testing;
+    use crate::state::mirror::testing::delete;
+    use crate::state::mirror::testing::put;
+
+    /// What comes until all was delivered: version, key, deleted, replayed.
+    fn told(cursor: &mut Cursor) -> Vec<(u64, String, bool, bool)> {
+        let mut told = Vec::new();
+        while let Next::Change(change) = cursor.next().expect("readable") {
+            let key = change.stored.key.as_str().to_owned();
+            let version = change.stored.version.0;
+            told.push((version, key, change.deleted, change.replayed));
+        }
+        told
+    }
+
+    fn change(version: u64, key: &str, deleted: bool, replayed: bool) -> (u64, String, bool, bool) {
+        (version, key.to_owned(), deleted, replayed)
+    }
+
+    #[test]
+    fn a_live_cursor_tells_each_change_and_what_was_before_it() {
+        smol::block_on(async {
+            let (_mirror, log) = testing::filled(&Memory::default(), 2, 10).await;
+            let mut cursor = log.cursor(ResourceVersion(2)).expect("C");
+            assert!(matches!(cursor.next(), Ok(Next::Idle)));
+            let changed = log.changed();
+            let mut writer = log.writer().expect("free");
+            put(&mut writer, 1, 3, 20);
+            changed.await;
+            let Ok(Next::Change(first)) = cursor.next() else {
+                panic!("a change");
+            };
+            let previous = first.previous.expect("it was there");
+            assert_eq!(
+                log.read_previous(&previous).expect("readable"),
+                testing::object(&testing::key(1), 1, 10)
+            );
+            put(&mut writer, 9, 4, 10);
+            put(&mut writer, 9, 5, 10);
+            delete(&mut writer, 1, 6);
+            assert_eq!(
+                told(&mut cursor),
+                [
+                    change(4, "/o009", false, false),
+                    change(5, "/o009", false, false),
+                    change(6, "/o001", true, false),
+                ]
+            );
+            assert_eq!(cursor.version(), ResourceVersion(6));
+        });
+    }
+
+    #[test]
+    fn a_cursor_from_before_is_told_the_last_change_of_each_object_in_the_order_of_versions() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (mirror, log) = testing::filled(&flash, 5, 10).await;
+            let mut writer = log.writer().expect("free");
+            put(&mut writer, 3, 6, 10);
+            put(&mut writer, 1, 7, 10);
+            delete(&mut writer, 2, 8);
+            put(&mut writer, 3, 9, 10);
+            put(&mut writer, 2, 10, 10);
+            let expected = [
+                change(7, "/o001", false, true),
+                change(8, "/o002", true, true),
+                change(9, "/o003", false, true),
+                change(10, "/o002", false, true),
+            ];
+            let mut cursor = log.cursor(ResourceVersion(6)).expect("known");
+            assert_eq!(cursor.version(), ResourceVersion(6));
+            assert_eq!(told(&mut cursor), expected);
+            put(&mut writer, 4, 11, 10);
+            assert_eq!(told(&mut cursor), [change(11, "/o004", false, false)]);
+            assert!(
+                log.cursor(ResourceVersion(4)).is_err(),
+                "before the first list"
+            );
+
+            mirror.close().await.expect("synced");
+            let again = testing::open(&flash);
+            let log = again.find(log.name()).expect("complete");
+            let mut cursor = log.cursor(ResourceVersion(6)).expect("known");
+            assert_eq!(told(&mut cursor)[..4], expected);
+            assert!(log.cursor(ResourceVersion(4)).is_err());
+        });
+    }
+
+    #[test]
+    fn deletions_beyond_the_bound_move_the_oldest_version_that_can_be_replayed() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (_mirror, log) = testing::filled(&flash, 300, 10).await;
+            let mut writer = log.writer().expect("free");
+            for number in 1..=300 {
+                delete(&mut writer, number, 300 + number);
+            }
+            for log in [
+                Rc::clone(&log),
+                testing::open(&flash.after_kill())
+                    .find(log.name())
+                    .expect("complete"),
+            ] {
+                assert_eq!(log.oldest(), ResourceVersion(344));
+                assert!(log.cursor(ResourceVersion(343)).is_err());
+                let mut cursor = log.cursor(ResourceVersion(344)).expect("known");
+                assert_eq!(told(&mut cursor).len(), 256);
+            }
+        });
+    }
+
+    #[test]
+    fn a_cursor_ahead_of_the_log_passes_over_what_its_client_knows() {
+        smol::block_on(async {
+            let (_mirror, log) = testing::filled(&Memory::default(), 5, 10).await;
+            let mut cursor = log.cursor(ResourceVersion(8)).expect("live");
+            let mut writer = log.writer().expect("free");
+            put(&mut writer, 1, 7, 10);
+            put(&mut writer, 2, 8, 10);
+            assert!(told(&mut cursor).is_empty());
+            assert_eq!(cursor.version(), ResourceVersion(8));
+            put(&mut writer, 3, 9, 10);
+            assert_eq!(told(&mut cursor), [change(9, "/o003", false, false)]);
+        });
+    }
+
+    #[test]
+    fn a_reset_ends_every_cursor_and_a_log_that_is_not_complete_has_none() {
+        smol::block_on(async {
+            let (_mirror, log) = testing::filled(&Memory::default(), 5, 10).await;
+            let mut live = log.cursor(ResourceVersion(5)).expect("C");
+            let mut writer = log.writer().expect("free");
+            put(&mut writer, 1, 6, 10);
+            let mut replaying = log.cursor(ResourceVersion(5)).expect("known");
+            writer.reset().expect("empty");
+            for cursor in [&mut live, &mut replaying] {
+                assert!(matches!(cursor.next(), Ok(Next::Reset)));
+            }
+            assert!(log.cursor(ResourceVersion(6)).is_err());
+            assert!(log.cursor_from_start().expect("readable").is_none());
+            assert!(log.snapshot().expect("readable").is_none());
+            let event = writer.put(&testing::key(1), ResourceVersion(9), false, b"{}");
+            assert!(matches!(event, Err(Error::Incomplete)));
+            // The next epoch starts below the last one.
+            writer.begin(None).expect("a list");
+            testing::items(&mut writer, 1..=2, 10).await;
+            let type_meta = testing::type_meta();
+            let commit = writer.commit(ResourceVersion(2), &type_meta);
+            commit.await.expect("a list");
+            assert!(matches!(live.next(), Ok(Next::Reset)));
+            assert!(log.cursor(ResourceVersion(2)).is_ok());
+        });
     }
 }

@@ -6,10 +6,8 @@ use std::cell::RefMut;
 use std::future::Future;
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::rc::Weak;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::io::flash::File;
 use crate::k8s::collection::Collection;
@@ -18,8 +16,8 @@ use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
 use crate::state::mirror::Shared;
 use crate::state::mirror::TypeMeta;
-use crate::state::mirror::index::Index;
 use crate::state::mirror::reader::Reader;
+use crate::state::mirror::state::State;
 use crate::state::mirror::tick::Tick;
 use crate::wire::record;
 use crate::wire::record::Item;
@@ -36,50 +34,6 @@ pub struct Log {
     pub(crate) changed: Tick,
     pub(crate) writing: Cell<bool>,
     pub(crate) released: Tick,
-}
-
-/// What changes about a log. Never borrowed across an await.
-pub(crate) struct State {
-    /// Open while it is used.
-    pub(crate) file: Option<Arc<dyn File>>,
-    /// There is a file, open or not.
-    pub(crate) exists: bool,
-    pub(crate) loaded: bool,
-    /// Dropped for good.
-    pub(crate) gone: bool,
-    /// Goes up when all is forgotten: readers must start anew.
-    pub(crate) epoch: u32,
-    /// Goes up when the file is another one: places in the old one mean nothing any more.
-    pub(crate) generation: u32,
-    /// Where the last generation's committed part ended, and where in this one that is.
-    pub(crate) switched: (u64, u64),
-    /// Where the committed part of the file ends.
-    pub(crate) end: u64,
-    /// There are, or there will be, bytes beyond it that are not committed.
-    pub(crate) staged: bool,
-    pub(crate) index: Index,
-    pub(crate) complete: Option<u64>,
-    /// The version of the last list: events up to it are in it.
-    pub(crate) listed: u64,
-    /// Complete at this version too, though it is not written.
-    pub(crate) ahead: Option<u64>,
-    pub(crate) type_meta: Option<TypeMeta>,
-    pub(crate) fresh: u64,
-    /// The file is known to be on flash up to here, and the last mark said so up to there.
-    pub(crate) synced: u64,
-    pub(crate) marked: u64,
-    pub(crate) dirty: bool,
-    /// The file's name is not known to be on flash.
-    pub(crate) named: bool,
-    pub(crate) due: Option<Instant>,
-    pub(crate) sync_window: Duration,
-    /// The file was used since the last look, and when to look again.
-    pub(crate) used: bool,
-    pub(crate) idle: Option<Instant>,
-    /// No compaction before the file is this long: the last one failed.
-    pub(crate) compact_from: u64,
-    /// The places of all objects in key order, while a snapshot of just this state is being read.
-    pub(crate) places: Weak<Vec<Place>>,
 }
 
 /// An object as it is stored.
@@ -130,33 +84,7 @@ impl Log {
             name,
             file_name,
             shared,
-            state: RefCell::new(State {
-                file: None,
-                exists: false,
-                loaded: true,
-                gone: false,
-                epoch: 0,
-                generation: 0,
-                switched: (0, 0),
-                end: 0,
-                staged: false,
-                index: Index::default(),
-                complete: None,
-                listed: 0,
-                ahead: None,
-                type_meta: None,
-                fresh: 0,
-                synced: 0,
-                marked: 0,
-                dirty: false,
-                named: false,
-                due: None,
-                sync_window,
-                used: false,
-                idle: None,
-                compact_from: 0,
-                places: Weak::new(),
-            }),
+            state: RefCell::new(State::new(sync_window)),
             changed: Tick::default(),
             writing: Cell::new(false),
             released: Tick::default(),
@@ -315,7 +243,7 @@ impl Log {
     /// The committed part ends at `end` now, and what is new of it must be synced.
     pub(crate) fn committed(&self, state: &mut State, end: u64) {
         state.end = end;
-        state.places = Weak::new();
+        state.places = Default::default();
         if !std::mem::replace(&mut state.dirty, true) || self.wants_compaction(state) {
             self.shared.work.tick();
         }
@@ -353,16 +281,7 @@ impl Log {
         if state.exists {
             self.shared.remove(&self.file_name);
         }
-        state.file = None;
-        (state.exists, state.loaded, state.named) = (false, true, false);
-        (state.staged, state.dirty, state.due) = (false, false, None);
-        state.epoch = state.epoch.wrapping_add(1);
-        state.generation = state.generation.wrapping_add(1);
-        state.index = Index::default();
-        state.places = Weak::new();
-        (state.complete, state.ahead, state.type_meta) = (None, None, None);
-        (state.listed, state.end, state.synced, state.marked) = (0, 0, 0, 0);
-        state.compact_from = 0;
+        state.clear();
         self.changed.tick();
         self.released.tick();
     }
@@ -379,10 +298,6 @@ impl Log {
 
     pub(crate) fn is_gone(&self) -> bool {
         self.state.borrow().gone
-    }
-
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.state.borrow().loaded
     }
 
     pub(crate) fn is_writing(&self) -> bool {

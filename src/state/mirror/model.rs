@@ -253,13 +253,13 @@ fn run(seed: u64, steps: usize, size: usize) -> u32 {
 
 #[test]
 fn random_operations_say_what_a_map_says() {
-    for seed in 0..40 {
+    for seed in 0..25 {
         run(seed, 300, 300);
     }
 }
 
 #[test]
 fn random_operations_with_large_objects_compact_often_and_say_the_same() {
-    let compactions: u32 = (100..115).map(|seed| run(seed, 300, 20_000)).sum();
-    assert!(compactions > 30, "{compactions}");
+    let compactions: u32 = (100..110).map(|seed| run(seed, 300, 20_000)).sum();
+    assert!(compactions > 20, "{compactions}");
 }

@@ -6,10 +6,10 @@ use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::log::Log;
-use crate::state::mirror::log::State;
 use crate::state::mirror::log::Stored;
 use crate::state::mirror::reader::AHEAD;
 use crate::state::mirror::reader::Reader;
+use crate::state::mirror::state::State;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 

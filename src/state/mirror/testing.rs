@@ -94,6 +94,9 @@ pub(crate) fn content(log: &Rc<Log>) -> Result<Option<(u64, Objects)>, Error> {
     Ok(Some((snapshot.version().0, objects)))
 }
 
+/// Key, version, and the object unless it is gone.
+pub(crate) type Delivery = (String, u64, Option<(u64, Vec<u8>)>);
+
 #[derive(Clone, Debug)]
 struct Event {
     key: ObjectKey,
@@ -149,8 +152,8 @@ impl Server {
         });
     }
 
-    /// What the next event of the watch is about: key, version, and the object unless it is gone.
-    pub(crate) fn peek(&self) -> Option<(String, u64, Option<(u64, Vec<u8>)>)> {
+    /// What the next event of the watch is about.
+    pub(crate) fn peek(&self) -> Option<Delivery> {
         let event = self.pending.first()?;
         let value = (event.version, event.object.clone());
         let key = event.key.as_str().to_owned();
@@ -286,4 +289,55 @@ impl Clock {
         self.0 += Duration::from_secs(seconds);
         self.0
     }
+}
+
+/// A mirror with one complete log of `count` objects of `size` bytes, `/o000` and so on, at versions 1 to `count`.
+pub(crate) async fn filled(flash: &Memory, count: u64, size: usize) -> (Rc<Mirror>, Rc<Log>) {
+    let mirror = open(flash);
+    let log = mirror
+        .ensure(&collection("configmaps"), Duration::ZERO)
+        .expect("a log");
+    let mut writer = log.writer_wait().await;
+    writer.begin(Some(&type_meta())).expect("a list");
+    items(&mut writer, 1..=count, size).await;
+    let version = ResourceVersion(count);
+    let changed = writer.commit(version, &type_meta()).await;
+    assert_eq!(changed.expect("a list").puts as u64, count);
+    drop(writer);
+    (mirror, log)
+}
+
+/// The key of object number `number`.
+pub(crate) fn key(number: u64) -> ObjectKey {
+    ObjectKey::new("", &format!("o{number:03}"))
+}
+
+/// Items of a list, each at its number's version.
+pub(crate) async fn items(
+    writer: &mut Writer,
+    numbers: impl IntoIterator<Item = u64>,
+    size: usize,
+) {
+    for number in numbers {
+        let key = key(number);
+        let object = object(&key, number, size);
+        let item = writer.item(&key, ResourceVersion(number), true, &object);
+        item.await.expect("an item");
+    }
+}
+
+/// An event that puts object number `number` at `version`.
+pub(crate) fn put(writer: &mut Writer, number: u64, version: u64, size: usize) {
+    let key = key(number);
+    let object = object(&key, version, size);
+    let put = writer.put(&key, ResourceVersion(version), false, &object);
+    put.expect("an event");
+}
+
+/// An event that deletes object number `number` at `version`.
+pub(crate) fn delete(writer: &mut Writer, number: u64, version: u64) {
+    let key = key(number);
+    let object = object(&key, version, 0);
+    let delete = writer.delete(&key, ResourceVersion(version), false, &object);
+    delete.expect("an event");
 }

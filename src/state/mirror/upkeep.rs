@@ -1,5 +1,6 @@
 //! What a log needs beside being written and read: loading, syncing, closing.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,7 +23,14 @@ impl Log {
         if state.loaded || state.gone {
             return Ok(());
         }
-        let file = self.file(&mut state)?;
+        // Not kept open: at the start many logs are looked at once.
+        let file = match self.shared.flash.open(&self.file_name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(self.lose(&mut state, error.into()));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let found = match recover::recover(&file) {
             Ok(found) => found,
             Err(error @ Error::Damaged { .. }) => return Err(self.lose(&mut state, error)),
@@ -132,5 +140,84 @@ impl Log {
         };
         state.idle = Some(again);
         Some(again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::flash::memory::Memory;
+    use crate::k8s::object::ResourceVersion;
+    use crate::state::mirror::testing;
+    use crate::state::mirror::testing::Clock;
+
+    #[test]
+    fn changes_are_synced_together_when_the_first_of_them_is_due() {
+        smol::block_on(async {
+            let (mirror, log) = testing::filled(&Memory::default(), 2, 10).await;
+            log.set_sync_window(Duration::from_secs(30));
+            let mut clock = Clock::new();
+            let start = clock.0;
+            let mut writer = log.writer().expect("free");
+            for (second, syncs) in [(0, 0), (10, 0), (19, 0), (1, 1), (1, 1)] {
+                let now = clock.after(second);
+                if syncs == 0 {
+                    testing::put(&mut writer, 1, 3 + (now - start).as_secs(), 10);
+                }
+                let next = mirror.tend(now).await;
+                assert_eq!(mirror.stats().syncs, syncs);
+                assert!(next.is_none_or(|next| next > now));
+            }
+        });
+    }
+
+    #[test]
+    fn an_idle_log_writes_nothing_and_holds_no_descriptor() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (mirror, log) = testing::filled(&flash, 2, 10).await;
+            let mut clock = Clock::new();
+            mirror.tend(clock.after(1)).await;
+            let operations = flash.operations();
+            let mut next = mirror.tend(clock.0).await;
+            assert!(log.state().file.is_some());
+            while let Some(at) = next {
+                clock.0 = at;
+                next = mirror.tend(at).await;
+            }
+            assert!(log.state().file.is_none());
+            assert_eq!(flash.operations(), operations);
+            // Used again, it is open again.
+            assert_eq!(
+                testing::content(&log).expect("readable").map(|(v, _)| v),
+                Some(2)
+            );
+            testing::put(&mut log.writer().expect("free"), 1, 3, 10);
+            assert!(log.state().file.is_some());
+            assert!(mirror.tend(clock.0).await.is_some());
+        });
+    }
+
+    #[test]
+    fn what_is_appended_during_a_sync_waits_for_the_next() {
+        smol::block_on(async {
+            let (mirror, log) = testing::filled(&Memory::default(), 2, 10).await;
+            let mut sync = std::pin::pin!(log.sync());
+            let begun = smol::future::poll_once(&mut sync).await;
+            testing::put(&mut log.writer().expect("free"), 1, 3, 10);
+            match begun {
+                // The worker was quicker than we are; the change then stands alone.
+                Some(synced) => synced.expect("synced"),
+                None => sync.await.expect("synced"),
+            }
+            let known = || {
+                let state = log.state();
+                (state.dirty, state.synced < state.end)
+            };
+            assert_eq!(known(), (true, true));
+            mirror.close().await.expect("synced");
+            assert_eq!(known(), (false, false));
+            assert_eq!(log.complete(), Some(ResourceVersion(3)));
+        });
     }
 }

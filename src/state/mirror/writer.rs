@@ -1,78 +1,25 @@
-//! The one hand that feeds a log: lists, item by item, and the events of the watch behind them.
-//!
-//! A list is staged: items that are known already at their version write nothing, the others go to the file in batches
-//! behind the committed part. `commit` adds what is missing from the list as deletions, then `Complete`; from then on it
-//! counts, at once and as a whole. A writer that is dropped before that, or a `commit` that is, leaves the log as it
-//! was: the file is cut back. A batch may be on its way to the worker when that happens; the gate sees to it that it is
-//! written before the cut or never.
+//! The one hand that feeds a log: the events of the watch here, lists in `staging`.
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
-use crate::io::worker;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
-use crate::state::mirror::TypeMeta;
-use crate::state::mirror::index::Entry;
 use crate::state::mirror::log::Log;
-use crate::state::mirror::log::State;
+use crate::state::mirror::staging::BATCH;
+use crate::state::mirror::staging::MAX_OBJECT;
+use crate::state::mirror::staging::Staging;
 use crate::wire::record;
-use crate::wire::record::FRAME_HEAD;
-use crate::wire::record::Head;
 use crate::wire::record::Item;
-use crate::wire::record::MAGIC;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 
-/// How much of a list is gathered before it goes to the worker.
-const BATCH: usize = 64 * 1024;
-
-/// The largest object.
-const MAX_OBJECT: usize = 8 * 1024 * 1024;
-
 /// Writes to one log. Dropping it lets the next one in.
 pub struct Writer {
-    log: Rc<Log>,
-    staging: Option<Staging>,
+    pub(crate) log: Rc<Log>,
+    pub(crate) staging: Option<Staging>,
     /// Reused for events.
     buffer: Vec<u8>,
-}
-
-/// What a list changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changed {
-    /// Objects that are new or different.
-    pub puts: usize,
-    /// Objects that are gone.
-    pub deletes: usize,
-    /// The list contradicts what was known: an object up to C is not the one that was known at C, so the server's
-    /// history is another one. Cursors were reset.
-    pub reset: bool,
-}
-
-/// A list that is being taken in.
-struct Staging {
-    epoch: u32,
-    gate: Arc<Mutex<bool>>,
-    /// Frames that are not written yet, and where they go.
-    buffer: Vec<u8>,
-    at: u64,
-    /// `Begin` is in the buffer or in the file.
-    open: bool,
-    /// A batch was handed over, so there may be bytes beyond the committed part.
-    written: bool,
-    /// A batch was handed over and its outcome is not known.
-    pending: bool,
-    /// Which entries of the index were in the list.
-    seen: Vec<bool>,
-    puts: Vec<Entry>,
-    deletes: Vec<Entry>,
-    type_meta: Option<TypeMeta>,
-    contradicts: bool,
-    check: u32,
 }
 
 impl Log {
@@ -101,121 +48,6 @@ impl Writer {
     /// The log it writes to.
     pub fn log(&self) -> &Rc<Log> {
         &self.log
-    }
-
-    /// A list starts. One that was not committed is given up.
-    pub fn begin(&mut self, type_meta: Option<&TypeMeta>) -> Result<(), Error> {
-        self.roll_back();
-        let state = self.log.state();
-        if state.gone {
-            return Err(Error::Gone);
-        }
-        self.staging = Some(Staging {
-            epoch: state.epoch,
-            gate: Arc::new(Mutex::new(true)),
-            buffer: Vec::new(),
-            at: 0,
-            open: false,
-            written: false,
-            pending: false,
-            seen: vec![false; state.index.entries().len()],
-            puts: Vec::new(),
-            deletes: Vec::new(),
-            type_meta: type_meta.cloned(),
-            contradicts: false,
-            check: 0,
-        });
-        Ok(())
-    }
-
-    /// An item of the list. It waits for the flash when a batch is full. One that is too large, or an error, ends the
-    /// list: it could not be complete any more.
-    pub async fn item(
-        &mut self,
-        key: &ObjectKey,
-        version: ResourceVersion,
-        typed: bool,
-        object: &[u8],
-    ) -> Result<(), Error> {
-        let full = {
-            let mut state = self.log.state();
-            let staging = usable(&mut self.staging, &state)?;
-            if object.len() > MAX_OBJECT {
-                staging.pending = true;
-                return Err(Error::TooLong);
-            }
-            let mut previous = None;
-            if let Ok(at) = state.index.position(key.as_str())
-                && let Some(entry) = state.index.entries().get(at)
-            {
-                if let Some(seen) = staging.seen.get_mut(at) {
-                    *seen = true;
-                }
-                if entry.version == version.0 {
-                    return Ok(());
-                }
-                previous = Some(entry.place);
-            }
-            staging.contradicts |= state.complete.is_some_and(|c| version.0 <= c);
-            let item = Item {
-                key: key.as_str(),
-                version: version.0,
-                typed,
-                staged: true,
-                previous,
-                object,
-            };
-            let place = staging.stage(&self.log, &mut state, &Record::Put(item))?;
-            staging.puts.push(Entry {
-                key: key.as_str().into(),
-                version: version.0,
-                place,
-            });
-            staging.buffer.len() >= BATCH
-        };
-        if full { self.flush().await } else { Ok(()) }
-    }
-
-    /// The list ended well, at `version`. What it did not name is deleted. Visible as a whole, and written as far as it
-    /// differs from what was known: a list without a difference writes nothing.
-    pub async fn commit(
-        &mut self,
-        version: ResourceVersion,
-        type_meta: &TypeMeta,
-    ) -> Result<Changed, Error> {
-        let missing: Vec<usize> = {
-            let mut state = self.log.state();
-            let staging = usable(&mut self.staging, &state)?;
-            if let Some(complete) = state.complete.filter(|complete| *complete > version.0) {
-                drop(state);
-                self.roll_back();
-                let complete = ResourceVersion(complete);
-                return Err(Error::Behind { complete });
-            }
-            let seen = staging.seen.iter().enumerate();
-            let missing: Vec<usize> = seen.filter(|(_, seen)| !**seen).map(|(at, _)| at).collect();
-            let known = state.complete.is_some() && state.type_meta.as_ref() == Some(type_meta);
-            if known && missing.is_empty() && !staging.open {
-                state.listed = version.0;
-                state.ahead = state.ahead.max(Some(version.0));
-                self.staging = None;
-                return Ok(Changed::default());
-            }
-            missing
-        };
-        for at in missing {
-            self.stage_deletion(at, version)?;
-            if self
-                .staging
-                .as_ref()
-                .is_some_and(|s| s.buffer.len() >= BATCH)
-            {
-                self.flush().await?;
-            }
-        }
-        self.stage_end(version, type_meta)?;
-        self.flush().await?;
-        self.apply(version, type_meta)
     }
 
     /// An event of the watch: an object is there, new or changed. One that is in the last list already, or is not newer
@@ -329,143 +161,6 @@ impl Writer {
         self.log.changed.tick();
         Ok(())
     }
-
-    /// Stages the deletion of the entry at `at`, with its last bytes at the version of the list.
-    fn stage_deletion(&mut self, at: usize, version: ResourceVersion) -> Result<(), Error> {
-        let mut state = self.log.state();
-        let staging = usable(&mut self.staging, &state)?;
-        // Nobody else changes the entries while this writer lives.
-        let Some(entry) = state.index.entries().get(at) else {
-            return Err(Error::OutOfTurn);
-        };
-        let (key, place) = (entry.key.clone(), entry.place);
-        let file = self.log.file(&mut state)?;
-        let stored = self.log.read(&mut state, &file, place)?;
-        // An object without a version to replace is delivered as it was: that it is gone matters more.
-        let stamped = (self.log.shared.stamp)(&stored.object, version);
-        let item = Item {
-            key: &key,
-            version: version.0,
-            typed: stored.typed,
-            staged: true,
-            previous: Some(place),
-            object: stamped.as_deref().unwrap_or(&stored.object),
-        };
-        let place = staging.stage(&self.log, &mut state, &Record::Delete(item))?;
-        staging.deletes.push(Entry {
-            key,
-            version: version.0,
-            place,
-        });
-        Ok(())
-    }
-
-    /// Stages what closes a list.
-    fn stage_end(&mut self, version: ResourceVersion, type_meta: &TypeMeta) -> Result<(), Error> {
-        let mut state = self.log.state();
-        let staging = usable(&mut self.staging, &state)?;
-        staging.open(&self.log, &mut state)?;
-        let known = staging.type_meta.as_ref().or(state.type_meta.as_ref());
-        if known != Some(type_meta) {
-            staging.append(&type_record(type_meta))?;
-        }
-        let version = version.0;
-        if staging.contradicts {
-            staging.append(&Record::Oldest { version })?;
-        }
-        let check = staging.check;
-        staging.append(&Record::Complete { version, check })?;
-        Ok(())
-    }
-
-    /// Makes a list count whose every byte is written.
-    fn apply(&mut self, version: ResourceVersion, type_meta: &TypeMeta) -> Result<Changed, Error> {
-        let mut state = self.log.state();
-        usable(&mut self.staging, &state)?;
-        let Some(staging) = self.staging.take() else {
-            return Err(Error::OutOfTurn);
-        };
-        let changed = Changed {
-            puts: staging.puts.len(),
-            deletes: staging.deletes.len(),
-            reset: staging.contradicts,
-        };
-        let first = state.complete.is_none();
-        state.index.merge(staging.puts, staging.deletes);
-        if first || changed.reset {
-            state.index.raise(version.0);
-        }
-        if changed.reset {
-            ::log::warn!(
-                "mirror: the server's history changed collection={}",
-                self.log.name
-            );
-            state.epoch = state.epoch.wrapping_add(1);
-        }
-        (state.complete, state.listed) = (Some(version.0), version.0);
-        // Whatever was said to be ahead of a list that then differed, was said of another history.
-        (state.ahead, state.staged) = (None, false);
-        state.type_meta = Some(type_meta.clone());
-        state.marked = state.synced;
-        self.log.committed(&mut state, staging.at);
-        drop(state);
-        self.log.changed.tick();
-        Ok(changed)
-    }
-
-    /// Hands the gathered frames to the worker and waits for it.
-    async fn flush(&mut self) -> Result<(), Error> {
-        let (file, frames, at, gate) = {
-            let mut state = self.log.state();
-            let staging = usable(&mut self.staging, &state)?;
-            let file = if state.exists {
-                self.log.file(&mut state)?
-            } else {
-                self.log.create(&mut state)?
-            };
-            (staging.written, staging.pending) = (true, true);
-            let frames = std::mem::take(&mut staging.buffer);
-            (file, frames, staging.at, Arc::clone(&staging.gate))
-        };
-        let written = worker::run(move || {
-            let open = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            let written = if *open {
-                file.write_at(&frames, at)
-            } else {
-                Ok(())
-            };
-            (frames, written)
-        });
-        let (mut frames, written) = written.await;
-        let mut state = self.log.state();
-        written.map_err(|error| self.log.lose(&mut state, error.into()))?;
-        let Some(staging) = self.staging.as_mut() else {
-            return Err(Error::OutOfTurn);
-        };
-        self.log.count(frames.len());
-        staging.at = staging.at.saturating_add(frames.len() as u64);
-        frames.clear();
-        frames.shrink_to(2 * BATCH);
-        (staging.buffer, staging.pending) = (frames, false);
-        Ok(())
-    }
-
-    /// Gives up a list that was not committed.
-    fn roll_back(&mut self) {
-        let Some(staging) = self.staging.take() else {
-            return;
-        };
-        // Waits for a batch that is being written now; one that is not, will not be.
-        *staging.gate.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        let mut state = self.log.state();
-        if staging.open && !state.gone && state.epoch == staging.epoch {
-            state.staged = false;
-            if staging.written {
-                self.log.cut(&mut state);
-            }
-            self.log.shared.work.tick();
-        }
-    }
 }
 
 impl Drop for Writer {
@@ -476,67 +171,115 @@ impl Drop for Writer {
     }
 }
 
-impl Staging {
-    /// Stages one record; where it will stand.
-    fn stage(&mut self, log: &Log, state: &mut State, record: &Record<'_>) -> Result<Place, Error> {
-        self.open(log, state)?;
-        self.append(record)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::flash::memory::Memory;
+    use crate::state::mirror::testing;
+    use crate::state::mirror::testing::Clock;
 
-    /// Starts writing, with the first thing that differs.
-    fn open(&mut self, log: &Log, state: &mut State) -> Result<(), Error> {
-        if self.open {
-            return Ok(());
-        }
-        self.at = state.end;
-        if !state.exists {
-            self.buffer.extend_from_slice(&MAGIC);
-            record::append(&mut self.buffer, &Record::Head(Head::new(&log.name)))?;
-        }
-        log.mark(state, &mut self.buffer)?;
-        (self.open, state.staged) = (true, true);
-        self.append(&Record::Begin)?;
-        match self.type_meta.clone() {
-            Some(meta) if state.type_meta.as_ref() != Some(&meta) => {
-                self.append(&type_record(&meta)).map(drop)
+    #[test]
+    fn an_event_costs_a_fifth_more_than_its_bytes_and_64() {
+        smol::block_on(async {
+            let (mirror, log) = testing::filled(&Memory::default(), 20, 10).await;
+            log.fresh(1_790_000_000);
+            let mut writer = log.writer().expect("free");
+            let key = ObjectKey::new("kube-system", "extension-apiserver-authentication");
+            let mut clock = Clock::new();
+            for (version, size) in (1 << 32..).zip([300, 301, 302, 150, 3_000]) {
+                // Synced each time, so that each pays for a mark too.
+                mirror.tend(clock.after(1)).await;
+                let object = vec![b' '; size];
+                let before = mirror.stats().written_bytes;
+                let put = writer.put(&key, ResourceVersion(version), false, &object);
+                put.expect("an event");
+                let cost = (mirror.stats().written_bytes - before) as usize;
+                assert!(cost <= size * 6 / 5 + 64, "{cost} for {size}");
             }
-            _ => {
-                self.type_meta = None;
-                Ok(())
+        });
+    }
+
+    #[test]
+    fn events_that_are_known_already_are_passed_over() {
+        smol::block_on(async {
+            let (mirror, log) = testing::filled(&Memory::default(), 5, 10).await;
+            let mut writer = log.writer().expect("free");
+            testing::put(&mut writer, 2, 7, 10);
+            let before = mirror.stats().written_bytes;
+            for (number, version) in [(2, 7), (2, 6), (9, 5), (1, 1)] {
+                testing::put(&mut writer, number, version, 10);
             }
-        }
+            testing::delete(&mut writer, 2, 6);
+            testing::delete(&mut writer, 1, 5);
+            assert_eq!(mirror.stats().written_bytes, before);
+            testing::delete(&mut writer, 77, 9);
+            assert_eq!(mirror.stats().written_bytes, before, "it was never there");
+            assert_eq!(log.ahead(), Some(ResourceVersion(9)));
+            assert_eq!((log.len(), log.complete()), (5, Some(ResourceVersion(7))));
+            testing::delete(&mut writer, 2, 7);
+            assert_eq!(
+                log.len(),
+                4,
+                "some servers delete at the object's own version"
+            );
+        });
     }
 
-    fn append(&mut self, record: &Record<'_>) -> Result<Place, Error> {
-        let place = record::append(&mut self.buffer, record)?;
-        let head = usize::try_from(place.offset)
-            .ok()
-            .and_then(|at| self.buffer.get(at..)?.first_chunk::<FRAME_HEAD>());
-        if let Some(head) = head {
-            self.check = record::fold(self.check, *head);
-        }
-        Ok(Place {
-            offset: self.at.saturating_add(place.offset),
-            ..place
-        })
+    #[test]
+    fn a_bookmark_is_remembered_and_goes_to_flash_only_when_the_mirror_is_closed() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let (mirror, log) = testing::filled(&flash, 5, 10).await;
+            mirror.tend(Clock::new().0).await;
+            let operations = flash.operations();
+            let mut writer = log.writer().expect("free");
+            writer.advance(ResourceVersion(50));
+            writer.advance(ResourceVersion(40));
+            mirror.tend(Clock::new().0).await;
+            assert_eq!(flash.operations(), operations);
+            assert_eq!(log.complete(), Some(ResourceVersion(5)));
+            assert_eq!(log.ahead(), Some(ResourceVersion(50)));
+            let mut cursor = log.cursor(ResourceVersion(5)).expect("C");
+            assert_eq!(cursor.version(), ResourceVersion(5));
+            mirror.close().await.expect("synced");
+            assert_eq!(log.complete(), Some(ResourceVersion(50)));
+            assert!(matches!(
+                cursor.next(),
+                Ok(crate::state::mirror::Next::Idle)
+            ));
+            assert_eq!(cursor.version(), ResourceVersion(50));
+            let operations = flash.operations();
+            mirror.close().await.expect("nothing to do");
+            assert_eq!(flash.operations(), operations);
+            let log = testing::open(&flash).find(log.name()).expect("complete");
+            assert_eq!(log.complete(), Some(ResourceVersion(50)));
+        });
     }
-}
 
-/// The list that is being taken in, if one is, and if it can still become whole.
-fn usable<'a>(staging: &'a mut Option<Staging>, state: &State) -> Result<&'a mut Staging, Error> {
-    if state.gone {
-        return Err(Error::Gone);
+    #[test]
+    fn an_event_that_cannot_be_kept_loses_the_log_rather_than_being_missing_from_it() {
+        smol::block_on(async {
+            let (mirror, log) = testing::filled(&Memory::default(), 5, 10).await;
+            let mut writer = log.writer().expect("free");
+            let large = vec![b' '; MAX_OBJECT + 1];
+            let put = writer.put(&testing::key(1), ResourceVersion(6), false, &large);
+            assert!(matches!(put, Err(Error::TooLong)));
+            assert!(mirror.find(log.name()).is_none());
+        });
     }
-    match staging {
-        Some(staging) if !staging.pending && staging.epoch == state.epoch => Ok(staging),
-        _ => Err(Error::OutOfTurn),
-    }
-}
 
-fn type_record(type_meta: &TypeMeta) -> Record<'_> {
-    Record::Type {
-        kind: &type_meta.kind,
-        api_version: &type_meta.api_version,
-        typed: type_meta.typed,
+    #[test]
+    fn one_writer_at_a_time_and_the_next_one_waits() {
+        smol::block_on(async {
+            let (_mirror, log) = testing::filled(&Memory::default(), 1, 10).await;
+            let first = log.writer().expect("free");
+            let mut second = std::pin::pin!(log.writer_wait());
+            assert!(smol::future::poll_once(&mut second).await.is_none());
+            drop(first);
+            let second = second.await;
+            assert!(log.writer().is_none());
+            drop(second);
+            assert!(log.writer().is_some());
+        });
     }
 }
