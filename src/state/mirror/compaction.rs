@@ -375,6 +375,7 @@ mod tests {
                 for version in 101..=350 {
                     put(&mut writer, 1 + version % 100, version, 10_000);
                 }
+                log.sync().await.expect("synced");
                 let mut client = Client::start(&log).expect("readable").expect("complete");
                 let large = log.file_bytes();
                 let mut clock = Clock::new();
@@ -412,6 +413,31 @@ mod tests {
                 );
                 assert_eq!(client.read(usize::MAX).expect("readable"), Some(true));
                 assert_eq!(client.objects, now.1);
+                let bytes = flash.bytes(&log.file_name).expect("a file");
+                let vouched = crate::wire::record::vouched(&bytes);
+                assert_eq!(vouched, Some(0), "marks of the old file stay there");
+            }
+        });
+    }
+
+    #[test]
+    fn a_reader_that_lags_behind_more_deletions_than_are_kept_must_start_anew() {
+        smol::block_on(async {
+            for deletions in [256, 257] {
+                let (mirror, log) = testing::filled(&Memory::default(), 300, 300).await;
+                let mut cursor = log.cursor(ResourceVersion(300)).expect("C");
+                let mut writer = log.writer().expect("free");
+                for number in 1..=deletions {
+                    delete(&mut writer, number, 300 + number);
+                }
+                for version in 601..=1_000 {
+                    put(&mut writer, 300, version, 300);
+                }
+                let large = log.file_bytes();
+                mirror.tend(Clock::new().0).await;
+                assert!(log.file_bytes() < large);
+                let next = cursor.next().expect("readable");
+                assert_eq!(matches!(next, Next::Reset), deletions == 257);
             }
         });
     }
