@@ -441,4 +441,25 @@ mod tests {
             }
         });
     }
+
+    #[test]
+    fn what_was_synced_in_the_old_file_meanwhile_is_not_left_behind() {
+        smol::block_on(async {
+            let (mirror, log) = testing::filled(&Memory::default(), 100, 10_000).await;
+            let mut writer = log.writer().expect("free");
+            for version in 101..=350 {
+                put(&mut writer, 1 + version % 100, version, 10_000);
+            }
+            let large = log.file_bytes();
+            let mut clock = Clock::new();
+            let mut compaction = std::pin::pin!(mirror.tend(clock.after(1)));
+            assert!(smol::future::poll_once(&mut compaction).await.is_none());
+            put(&mut writer, 1, 351, 10);
+            log.sync().await.expect("synced");
+            compaction.await;
+            assert!(log.file_bytes() > large, "it was given up");
+            mirror.tend(clock.after(1)).await;
+            assert!(log.file_bytes() < large);
+        });
+    }
 }
