@@ -56,6 +56,7 @@ pub mod io {
     pub mod flash;
     pub mod gzip;
     pub mod http;
+    pub mod latest;
     pub mod net;
     pub mod process;
     pub mod signal;

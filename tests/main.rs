@@ -1,1 +1,24 @@
-//! The one integration binary.
+//! The one integration binary: the real agent, as a process, between an embedded API server and a raw client.
+#![allow(missing_docs)] // Test names say what they are for.
+
+mod contest;
+mod crash;
+mod cut;
+mod doors;
+mod floors;
+mod homecoming;
+mod lists;
+mod support;
+mod watches;
+
+use support::scene::Program;
+use support::scene::Scene;
+
+/// A scene with the agent that was built for these tests.
+fn scene() -> Scene {
+    Scene::new(agent())
+}
+
+fn agent() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_toono"))
+}

@@ -1,55 +1,68 @@
-//! The one blocking worker: a thread that runs what may wait for the flash, one job after the other.
+//! The one blocking thread: syncs to flash and name lookups. It starts with its first job.
 
 use std::sync::OnceLock;
 use std::sync::mpsc;
+use std::thread;
+
+use smol::channel;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs `job` on the worker thread and gives what it returned. The thread is started by the first job and jobs run in
-/// the order in which they were handed over. A future that is dropped does not call its job back: a job that was
-/// handed over runs to its end.
+/// Runs `job` on the worker, jobs in the order they came. Dropping the future leaves the job to run.
 pub async fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
-    let (answer, asked) = smol::channel::bounded(1);
-    let packed: Job = Box::new(move || {
-        // The asker may be gone; then nobody wants the answer.
-        drop(answer.try_send(job()));
+    let (done, result) = channel::bounded(1);
+    let job: Job = Box::new(move || {
+        // Nobody waits for it any more: the result is nobody's.
+        let _ = done.try_send(job());
     });
-    if let Some(jobs) = jobs()
-        && let Err(mpsc::SendError(job)) = jobs.send(packed)
-    {
+    let job = match jobs() {
+        Some(jobs) => jobs.send(job).err().map(|refused| refused.0),
+        None => Some(job),
+    };
+    // Without a thread (the process is at its limit) the job is done here: late is better than never.
+    if let Some(job) = job {
         job();
     }
-    match asked.recv().await {
-        Ok(answered) => answered,
-        // The job panicked. The answer will never come, and this side must not make one up.
-        Err(_) => std::future::pending().await,
+    match result.recv().await {
+        Ok(value) => value,
+        // The sender lives in the job, which runs exactly once, unless it panicked; then so does who waits for it.
+        Err(_) => panic!("a job of the worker thread panicked"),
     }
 }
 
 fn jobs() -> Option<&'static mpsc::Sender<Job>> {
-    static JOBS: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
-    Some(JOBS.get_or_init(|| {
-        let (sender, receiver) = mpsc::channel::<Job>();
-        let started = std::thread::Builder::new()
-            .name("worker".into())
-            .spawn(move || receiver.into_iter().for_each(|job| job()));
-        if let Err(error) = started {
-            log::error!("no worker thread, the flash is written in line: {error}");
-        }
-        sender
-    }))
+    static JOBS: OnceLock<Option<mpsc::Sender<Job>>> = OnceLock::new();
+    JOBS.get_or_init(|| {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let body = move || queue.into_iter().for_each(|job| job());
+        thread::Builder::new()
+            .name("toono-worker".into())
+            .stack_size(128 << 10)
+            .spawn(body)
+            .ok()
+            .map(|_| jobs)
+    })
+    .as_ref()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn a_job_runs_on_another_thread_and_its_answer_comes_back() {
-        let here = std::thread::current().id();
-        let there = smol::block_on(super::run(|| std::thread::current().id()));
-        assert_ne!(here, there);
-        assert_eq!(
-            there,
-            smol::block_on(super::run(|| std::thread::current().id()))
-        );
+    fn jobs_run_elsewhere_and_in_order() {
+        let here = thread::current().id();
+        smol::block_on(async {
+            assert_ne!(run(|| thread::current().id()).await, here);
+            let (sender, receiver) = channel::unbounded();
+            for n in 0..100 {
+                let sender = sender.clone();
+                run(move || sender.try_send(n).expect("open")).await;
+            }
+            drop(sender);
+            for n in 0..100 {
+                assert_eq!(receiver.recv().await, Ok(n));
+            }
+        });
     }
 }

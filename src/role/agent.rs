@@ -1,1 +1,159 @@
-//! Being written.
+//! The agent: this node's Kubernetes endpoint.
+//!
+//! One request: it is read ([`asked`]), routed (`rule::route`), and answered by the cloud ([`forward`], [`list`],
+//! [`get`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
+//! from the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
+
+pub mod asked;
+pub mod feed;
+pub mod follow;
+pub mod forward;
+pub mod get;
+pub mod list;
+pub mod offline;
+pub mod reply;
+pub mod view;
+pub mod watch;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::LocalExecutor;
+
+use crate::io::http::Request;
+use crate::io::http::Response;
+use crate::io::latest::Notify;
+use crate::k8s::status::Status;
+use crate::role::agent::asked::Asked;
+use crate::role::agent::follow::Followers;
+use crate::rule::filter::Chain;
+use crate::rule::health::Health;
+use crate::rule::route::Route;
+use crate::rule::route::route;
+use crate::state::mirror::Mirror;
+use crate::state::upstream::Upstream;
+use crate::wire::request::Verb;
+
+/// How the agent behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long what is not urgent may wait for its sync to flash.
+    pub sync_window: Duration,
+    /// How long a mirrored collection that nobody reads keeps its upstream watch. Clients re-open theirs every 5 to 10
+    /// minutes (client-go), so a reader's pause between two of them must not end it.
+    pub linger: Duration,
+    /// How long a watch whose collection is known waits for the cloud before it is served what is known.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sync_window: Duration::from_secs(30),
+            linger: Duration::from_secs(15 * 60),
+            patience: Duration::from_millis(4500),
+        }
+    }
+}
+
+/// The agent's parts, shared by all requests.
+pub struct Agent {
+    upstream: Rc<Upstream>,
+    mirror: Rc<Mirror>,
+    followers: Followers,
+    chain: Rc<Chain>,
+    options: Options,
+    draining: Cell<bool>,
+    drained: Notify,
+}
+
+impl Agent {
+    /// An agent over `upstream` and `mirror`; what runs beside requests is spawned on `executor`.
+    pub fn new(
+        upstream: Rc<Upstream>,
+        mirror: Rc<Mirror>,
+        chain: Chain,
+        options: Options,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> Rc<Self> {
+        let followers = Followers::new(
+            Rc::clone(&upstream),
+            Rc::clone(&mirror),
+            options.clone(),
+            executor,
+        );
+        Rc::new(Self {
+            upstream,
+            mirror,
+            followers,
+            chain: Rc::new(chain),
+            options,
+            draining: Cell::new(false),
+            drained: Notify::new(),
+        })
+    }
+
+    /// Answers one request.
+    pub async fn answer(self: Rc<Self>, request: Request) -> Response {
+        let asked = match Asked::new(&request) {
+            Ok(asked) => asked,
+            Err(status) => return reply::status(&status),
+        };
+        let cloud = self.upstream.health() != Health::Unhealthy;
+        let way = route(self.facts(&asked, cloud));
+        log::debug!("{} {} route={way:?}", request.method, request.target);
+        match way {
+            Route::Cloud => Box::pin(forward::forward(&self, &asked, request)).await,
+            Route::Tunnel => Box::pin(forward::tunnel(&self, &asked, request)).await,
+            Route::Mirrored if asked.verb() == Verb::Get => {
+                Box::pin(get::get(&self, &asked, request)).await
+            }
+            Route::Mirrored => Box::pin(list::list(&self, &asked, request)).await,
+            Route::Watch => Box::pin(watch::watch(&self, &asked, request)).await,
+            Route::Mirror | Route::Refuse | Route::NotAcceptable => self.offline(&asked, way),
+        }
+    }
+
+    /// Answers without the cloud, because the line is down or has gone while the request waited.
+    fn cut_off(&self, asked: &Asked) -> Response {
+        self.offline(asked, route(self.facts(asked, false)))
+    }
+
+    fn offline(&self, asked: &Asked, way: Route) -> Response {
+        let answer = match way {
+            Route::Mirror => offline::answer(self, asked),
+            Route::NotAcceptable => Err(Status::not_acceptable(
+                "only the following media types are accepted: application/json (the line to the API server is down)",
+            )),
+            Route::Cloud | Route::Tunnel | Route::Mirrored | Route::Watch | Route::Refuse => {
+                Err(Status::unavailable(&format!(
+                    "the line to the API server is down: {} {} can't be answered on this node",
+                    asked.method(),
+                    asked.path()
+                )))
+            }
+        };
+        answer.unwrap_or_else(|status| reply::status(&status))
+    }
+
+    fn facts(&self, asked: &Asked, cloud: bool) -> crate::rule::route::Facts {
+        let follower = asked
+            .mirrored()
+            .and_then(|collection| self.followers.find(collection));
+        let live = follower.as_ref().is_some_and(|follower| follower.is_live());
+        let passed = follower.is_some_and(|follower| asked.passed_by(follower.log().complete()));
+        asked.facts(cloud, live, passed)
+    }
+
+    /// Ends all local watches, cleanly and with a bookmark, so that clients come back to where they were.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.drained.notify();
+    }
+
+    /// Whether the agent can answer: the line is up, or the mirror holds something.
+    pub fn is_ready(&self) -> bool {
+        self.upstream.health() == Health::Healthy || self.mirror.stats().collections > 0
+    }
+}

@@ -1,1 +1,45 @@
-//! Being written.
+//! What is kept on flash, and how soon it must be there.
+
+use std::time::Duration;
+
+use crate::k8s::resource::GroupVersionResource;
+
+/// How long what a node can't boot without may be written and not yet synced.
+const URGENT: Duration = Duration::from_millis(500);
+
+/// Whether collections of `resource` are mirrored. Leases and events are not: they change all the time, wear flash out, and
+/// nobody is served by an old one.
+pub fn mirrored(resource: &GroupVersionResource) -> bool {
+    !matches!(
+        (resource.group.as_str(), resource.resource.as_str()),
+        ("coordination.k8s.io", "leases")
+            | ("" | "events.k8s.io", "events")
+            | ("", "componentstatuses")
+    )
+}
+
+/// How long a written change may wait for its sync: pods, secrets and configmaps hardly at all, the rest for as long as it
+/// was configured, so that many changes wear flash as one.
+pub fn sync_window(resource: &GroupVersionResource, configured: Duration) -> Duration {
+    match (resource.group.as_str(), resource.resource.as_str()) {
+        ("", "pods" | "secrets" | "configmaps") => URGENT.min(configured),
+        _ => configured,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changes_all_the_time_is_not_kept_and_what_boots_a_node_is_kept_soon() {
+        let of = |group, resource| GroupVersionResource::new(group, "v1", resource);
+        assert!(!mirrored(&of("coordination.k8s.io", "leases")));
+        assert!(!mirrored(&of("", "events")) && !mirrored(&of("events.k8s.io", "events")));
+        assert!(mirrored(&of("", "pods")) && mirrored(&of("edge.example.com", "events")));
+        let configured = Duration::from_secs(30);
+        assert_eq!(sync_window(&of("", "secrets"), configured), URGENT);
+        assert_eq!(sync_window(&of("", "services"), configured), configured);
+        assert_eq!(sync_window(&of("", "pods"), Duration::ZERO), Duration::ZERO);
+    }
+}

@@ -1,1 +1,216 @@
-//! Being written.
+//! The process: everything constructed bottom up, run, and drained.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use smol::LocalExecutor;
+use smol::future::FutureExt;
+
+use crate::io::flash::Disk;
+use crate::io::http::server::Door;
+use crate::io::net::Listener;
+use crate::io::signal;
+use crate::io::signal::Signal;
+use crate::io::tls;
+use crate::k8s::status::Status;
+use crate::role::agent;
+use crate::role::agent::Agent;
+use crate::rule::filter::Chain;
+use crate::rule::filter::Filter;
+use crate::rule::filter::nameprefix::NamePrefix;
+use crate::rule::health::Thresholds;
+use crate::shell::admin;
+use crate::shell::config::Config;
+use crate::state::mirror;
+use crate::state::mirror::Mirror;
+use crate::state::upstream;
+use crate::state::upstream::Upstream;
+use crate::wire::object;
+
+/// How long clients have to leave after `SIGTERM`, and how long what is left to write has behind that. Together less than
+/// the 5 seconds that are promised.
+const DRAIN: Duration = Duration::from_secs(3);
+const FLUSH: Duration = Duration::from_millis(1500);
+
+/// The folder of the mirror inside the state folder.
+const MIRROR: &str = "mirror";
+
+/// Why the process can't run.
+#[derive(Debug)]
+pub enum Error {
+    /// A flag's value can't be used.
+    Usage(String),
+    /// The state folder can't be used.
+    State(String),
+    /// A door can't be opened.
+    Door(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(why) | Self::State(why) | Self::Door(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The agent's process.
+pub struct App {
+    executor: Rc<LocalExecutor<'static>>,
+    agent: Rc<Agent>,
+    mirror: Rc<Mirror>,
+    upstream: Rc<Upstream>,
+    door: Rc<Door>,
+    admin: Rc<Door>,
+    signals: signal::Listener,
+}
+
+impl App {
+    /// Constructs everything and opens the doors' sockets; nobody is let in yet.
+    pub fn build(config: &Config) -> Result<Self, Error> {
+        let executor = Rc::new(LocalExecutor::new());
+        let folder = config.state_dir.join(MIRROR);
+        let unusable = |why: &dyn fmt::Display| {
+            Error::State(format!("--state-dir {:?}: {why}", config.state_dir))
+        };
+        let flash = Disk::open(&folder).map_err(|error| unusable(&error))?;
+        let mirror = Mirror::open(
+            Arc::new(flash),
+            mirror::Options {
+                sync_window: config.sync_window,
+                stamp: |object, version| object::with_resource_version(object, version).ok(),
+            },
+        )
+        .map_err(|error| unusable(&error))?;
+        let upstream = Upstream::new(
+            upstream::Options {
+                host: config.server.host.clone(),
+                port: config.server.port,
+                files: tls::Files {
+                    ca: config.ca.clone(),
+                    identity: config.identity.clone(),
+                },
+                token_file: config.token_file.clone(),
+                thresholds: Thresholds::default(),
+            },
+            Rc::clone(&executor),
+        )
+        .map_err(|error| Error::Usage(error.to_string()))?;
+        let prefix = config.drop_name_prefix.as_deref().map(NamePrefix::new);
+        let chain = Chain::new(
+            prefix
+                .into_iter()
+                .map(|filter| Box::new(filter) as Box<dyn Filter>)
+                .collect(),
+        );
+        let options = agent::Options {
+            sync_window: config.sync_window,
+            ..agent::Options::default()
+        };
+        let agent = Agent::new(
+            Rc::clone(&upstream),
+            Rc::clone(&mirror),
+            chain,
+            options,
+            Rc::clone(&executor),
+        );
+        let door = {
+            let agent = Rc::clone(&agent);
+            let listener = listen("--listen", config.listen)?;
+            Door::new(listener, refuse, Rc::clone(&executor), move |request| {
+                Rc::clone(&agent).answer(request)
+            })
+        };
+        let operator = {
+            let agent = Rc::clone(&agent);
+            let listener = listen("--admin-listen", config.admin_listen)?;
+            Door::new(listener, refuse, Rc::clone(&executor), move |request| {
+                std::future::ready(admin::answer(&agent, &request))
+            })
+        };
+        let signals = signal::Listener::new()
+            .map_err(|error| Error::Door(format!("can't listen for signals: {error}")))?;
+        Ok(Self {
+            executor,
+            agent,
+            mirror,
+            upstream,
+            door: Rc::new(door),
+            admin: Rc::new(operator),
+            signals,
+        })
+    }
+
+    /// Where node components ask, and where the operator asks.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.door.address()?, self.admin.address()?))
+    }
+
+    /// Runs until a signal ends it. A second one while clients are leaving ends it at once.
+    pub fn run(mut self) -> Result<(), Error> {
+        let executor = Rc::clone(&self.executor);
+        smol::block_on(executor.run(async {
+            let (local, operator) = self
+                .addresses()
+                .map_err(|error| Error::Door(error.to_string()))?;
+            log::info!("listening address={local}");
+            log::info!("admin listening address={operator}");
+            let upstream = executor.spawn(Rc::clone(&self.upstream).run());
+            let mirror = {
+                let mirror = Rc::clone(&self.mirror);
+                executor.spawn(async move { mirror.run().await })
+            };
+            let admin = {
+                let admin = Rc::clone(&self.admin);
+                executor.spawn(async move { admin.open().await })
+            };
+            let signals = &mut self.signals;
+            let stopped = async {
+                while signals.next().await == Signal::Reload {
+                    log::info!(
+                        "files are read again when they change; there is nothing else to reload"
+                    );
+                }
+            };
+            self.door.open().or(stopped).await;
+            log::info!("stopping: clients have {} s to leave", DRAIN.as_secs());
+            self.agent.drain();
+            let left = self.door.close(Instant::now() + DRAIN);
+            let again = async { while self.signals.next().await == Signal::Reload {} };
+            left.or(again).await;
+            mirror.cancel().await;
+            self.flush().await;
+            drop((upstream, admin));
+            Ok(())
+        }))
+    }
+
+    /// Writes what is only in memory.
+    async fn flush(&self) {
+        let late = async {
+            smol::Timer::after(FLUSH).await;
+            log::warn!("flash is slow: what was not synced yet may be asked for again");
+        };
+        let closed = async {
+            if let Err(error) = self.mirror.close().await {
+                log::error!("the mirror was not closed: {error}");
+            }
+        };
+        closed.or(late).await;
+    }
+}
+
+fn listen(flag: &str, address: SocketAddr) -> Result<Listener, Error> {
+    Listener::bind(address).map_err(|error| Error::Door(format!("{flag} {address}: {error}")))
+}
+
+/// What HTTP forbids is refused in the API server's language.
+fn refuse(code: u16, why: &str) -> (&'static str, Vec<u8>) {
+    ("application/json", Status::new(code, why).to_json())
+}

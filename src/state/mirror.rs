@@ -27,10 +27,13 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::io::flash::Flash;
+use crate::io::latest::Notify;
 use crate::io::worker;
 use crate::k8s::collection::Collection;
+use crate::k8s::collection::Credential;
 use crate::k8s::object::ResourceVersion;
-use crate::state::mirror::tick::Tick;
+use crate::k8s::resource::GroupVersionResource;
+use crate::wire::list::ListMeta;
 use crate::wire::record::Head;
 
 pub use crate::state::mirror::cursor::Change;
@@ -62,7 +65,6 @@ mod staging;
 mod state;
 #[cfg(test)]
 mod testing;
-mod tick;
 mod upkeep;
 mod writer;
 
@@ -75,6 +77,18 @@ pub struct TypeMeta {
     pub api_version: String,
     /// Lists are typed: their items have no `kind` and `apiVersion`. Custom resources' items have both.
     pub typed: bool,
+}
+
+impl TypeMeta {
+    /// The type of the objects of a list whose kind is `kind` and `List`: the API server writes the type of a typed list
+    /// first and that of a list of custom resources, whose items have their own, behind the items.
+    pub fn of_list(kind: &str, meta: &ListMeta) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            api_version: meta.api_version.clone(),
+            typed: meta.typed,
+        }
+    }
 }
 
 /// Gives an object another `metadata.resourceVersion`; `None` when it cannot be found in it.
@@ -109,7 +123,7 @@ pub(crate) struct Shared {
     flash: Arc<dyn Flash>,
     stamp: Stamp,
     /// There may be something to sync, to compact or to close.
-    work: Tick,
+    work: Notify,
     written: Cell<u64>,
     syncs: Cell<u64>,
     /// A file was removed, and the folder was not synced since.
@@ -139,7 +153,7 @@ impl Mirror {
             shared: Rc::new(Shared {
                 flash,
                 stamp: options.stamp,
-                work: Tick::default(),
+                work: Notify::new(),
                 written: Cell::new(0),
                 syncs: Cell::new(0),
                 removed: Cell::new(false),
@@ -194,14 +208,27 @@ impl Mirror {
 
     /// The complete logs that hold every object of `name`, its own among them, the one at the highest version first.
     pub fn broader(&self, name: &Collection) -> Vec<Rc<Log>> {
-        let covering: Vec<Collection> = self
+        self.complete(|held| held.covers(name))
+    }
+
+    /// The complete logs of a resource that were asked for with one credential, the one at the highest version first.
+    pub fn of_resource(
+        &self,
+        resource: &GroupVersionResource,
+        credential: &Credential,
+    ) -> Vec<Rc<Log>> {
+        self.complete(|held| held.resource == *resource && held.credential == *credential)
+    }
+
+    fn complete(&self, wanted: impl Fn(&Collection) -> bool) -> Vec<Rc<Log>> {
+        let names: Vec<Collection> = self
             .logs
             .borrow()
             .keys()
-            .filter(|held| held.covers(name))
+            .filter(|held| wanted(held))
             .cloned()
             .collect();
-        let found = covering.iter().filter_map(|name| self.known(name));
+        let found = names.iter().filter_map(|name| self.known(name));
         let mut found: Vec<Rc<Log>> = found.filter(|log| log.complete().is_some()).collect();
         found.sort_by_key(|log| std::cmp::Reverse(log.complete()));
         found

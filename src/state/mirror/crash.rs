@@ -42,10 +42,6 @@ impl Scene {
         let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
         let mut server = Server::new(100);
         server.size = size;
-        if size > 1_000 {
-            // Few and large, so that they are soon dead.
-            server.keys = 3;
-        }
         Self {
             random: Random::new(seed),
             flash,
@@ -162,10 +158,10 @@ impl Scene {
 
 /// Runs a script once to count its operations on the flash, then again and again with the power going at each of them,
 /// or at so many. Whether the script had a compaction.
-fn power_cuts(seed: u64, size: usize, cuts: usize) -> bool {
+fn power_cuts(seed: u64, size: usize, steps: usize, cuts: usize) -> bool {
     smol::block_on(async {
         let mut whole = Scene::new(seed, size);
-        for _ in 0..60 {
+        for _ in 0..steps {
             whole.step().await.expect("nothing fails");
         }
         let operations = whole.flash.operations();
@@ -174,7 +170,7 @@ fn power_cuts(seed: u64, size: usize, cuts: usize) -> bool {
             let mut scene = Scene::new(seed, size);
             scene.flash.cut_at(Some(cut));
             scene.cut = cut;
-            for _ in 0..60 {
+            for _ in 0..steps {
                 if scene.step().await.is_err() || scene.flash.operations() > cut {
                     break;
                 }
@@ -192,14 +188,14 @@ fn power_cuts(seed: u64, size: usize, cuts: usize) -> bool {
 #[test]
 fn after_a_power_cut_at_any_operation_a_state_stands_that_was_there() {
     for seed in 0..10 {
-        power_cuts(seed, 300, usize::MAX);
+        power_cuts(seed, 300, 60, usize::MAX);
     }
 }
 
 #[test]
 fn after_a_power_cut_around_a_compaction_a_state_stands_that_was_there() {
-    let seeds = (50..56).filter(|seed| power_cuts(*seed, 16_000, 50));
-    assert!(seeds.count() > 2);
+    let seeds = (50..58).filter(|seed| power_cuts(*seed, 24_000, 200, 40));
+    assert!(seeds.count() > 2, "most of them compact");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::io::flash::File;
+use crate::io::latest::Notify;
 use crate::k8s::collection::Collection;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
@@ -18,7 +19,6 @@ use crate::state::mirror::Shared;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::reader::Reader;
 use crate::state::mirror::state::State;
-use crate::state::mirror::tick::Tick;
 use crate::wire::record;
 use crate::wire::record::Item;
 use crate::wire::record::Place;
@@ -31,9 +31,9 @@ pub struct Log {
     pub(crate) shared: Rc<Shared>,
     pub(crate) state: RefCell<State>,
     /// Something was appended, committed or reset.
-    pub(crate) changed: Tick,
+    pub(crate) changed: Notify,
     pub(crate) writing: Cell<bool>,
-    pub(crate) released: Tick,
+    pub(crate) released: Notify,
 }
 
 /// An object as it is stored.
@@ -85,9 +85,9 @@ impl Log {
             file_name,
             shared,
             state: RefCell::new(State::new(sync_window)),
-            changed: Tick::default(),
+            changed: Notify::new(),
             writing: Cell::new(false),
-            released: Tick::default(),
+            released: Notify::new(),
         }
     }
 
@@ -208,7 +208,7 @@ impl Log {
     /// From now on this is the open file.
     pub(crate) fn hold(&self, state: &mut State, file: Arc<dyn File>) -> Arc<dyn File> {
         state.file = Some(Arc::clone(&file));
-        self.shared.work.tick();
+        self.shared.work.notify();
         file
     }
 
@@ -245,7 +245,7 @@ impl Log {
         state.end = end;
         state.places = Default::default();
         if !std::mem::replace(&mut state.dirty, true) || self.wants_compaction(state) {
-            self.shared.work.tick();
+            self.shared.work.notify();
         }
     }
 
@@ -271,7 +271,7 @@ impl Log {
             ::log::error!("mirror: dropping collection={}: {error}", self.name);
             self.clear(state);
             state.gone = true;
-            self.shared.work.tick();
+            self.shared.work.notify();
         }
         error
     }
@@ -282,8 +282,8 @@ impl Log {
             self.shared.remove(&self.file_name);
         }
         state.clear();
-        self.changed.tick();
-        self.released.tick();
+        self.changed.notify();
+        self.released.notify();
     }
 
     /// [`Mirror::forget`](crate::state::mirror::Mirror::forget).
@@ -292,7 +292,7 @@ impl Log {
         if !state.gone {
             self.clear(&mut state);
             state.gone = true;
-            self.shared.work.tick();
+            self.shared.work.notify();
         }
     }
 

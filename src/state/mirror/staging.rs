@@ -262,7 +262,7 @@ impl Writer {
         state.marked = state.synced;
         self.log.committed(&mut state, staging.at);
         drop(state);
-        self.log.changed.tick();
+        self.log.changed.notify();
         Ok(changed)
     }
 
@@ -316,7 +316,7 @@ impl Writer {
             if staging.written {
                 self.log.cut(&mut state);
             }
-            self.log.shared.work.tick();
+            self.log.shared.work.notify();
         }
     }
 }

@@ -6,7 +6,6 @@ use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
 use crate::state::mirror::log::Log;
-use crate::state::mirror::staging::BATCH;
 use crate::state::mirror::staging::MAX_OBJECT;
 use crate::state::mirror::staging::Staging;
 use crate::wire::record;
@@ -89,7 +88,7 @@ impl Writer {
             return Err(Error::Gone);
         }
         self.log.clear(&mut state);
-        self.log.shared.work.tick();
+        self.log.shared.work.notify();
         Ok(())
     }
 
@@ -157,8 +156,9 @@ impl Writer {
         state.complete = state.complete.max(Some(version));
         drop(state);
         // A rare large object must not hold its memory for the rest of a quiet watch.
-        self.buffer.shrink_to(BATCH);
-        self.log.changed.tick();
+        // There is a writer for each watched collection, and most are silent most of the time.
+        self.buffer = Vec::new();
+        self.log.changed.notify();
         Ok(())
     }
 }
@@ -167,7 +167,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.roll_back();
         self.log.writing.set(false);
-        self.log.released.tick();
+        self.log.released.notify();
     }
 }
 

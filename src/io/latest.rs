@@ -1,4 +1,4 @@
-//! "Something happened", told to any number of waiting tasks of one thread. It carries no value: a waiter looks again.
+//! "Something has changed", told to any number of waiting tasks of one thread. It carries no value: who is woken looks.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -8,18 +8,23 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
-/// Counts what happened and wakes who waits.
+/// A bell: [`notify`](Self::notify) wakes everybody who waits.
 #[derive(Debug, Default)]
-pub(crate) struct Tick {
+pub struct Notify {
     count: Cell<u32>,
     waiting: RefCell<Vec<Option<Waker>>>,
     /// Slots of `waiting` whose waiter was dropped.
     free: Cell<usize>,
 }
 
-impl Tick {
+impl Notify {
+    /// A bell that nobody waits for.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Wakes all who wait.
-    pub(crate) fn tick(&self) {
+    pub fn notify(&self) {
         self.count.set(self.count.get().wrapping_add(1));
         self.free.set(0);
         // Taken out first: a waker may run anything, also code that waits again.
@@ -27,28 +32,28 @@ impl Tick {
         waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Ready at the first tick after this call, even when it is polled only later.
-    pub(crate) fn wait(&self) -> Wait<'_> {
+    /// Ready at the first notification after this call, even when it is polled only later.
+    pub fn wait(&self) -> Wait<'_> {
         Wait {
-            tick: self,
+            bell: self,
             count: self.count.get(),
             slot: None,
         }
     }
 }
 
-/// See [`Tick::wait`]. Dropping it takes its waker along, so a task that ended is not held by a quiet tick.
+/// See [`Notify::wait`]. Dropping it takes its waker along, so a task that ended is not held by a quiet bell.
 #[derive(Debug)]
-pub(crate) struct Wait<'a> {
-    tick: &'a Tick,
+pub struct Wait<'a> {
+    bell: &'a Notify,
     count: u32,
     slot: Option<usize>,
 }
 
 impl Wait<'_> {
-    /// Our slot; a tick has emptied the list and slots made before it mean nothing.
+    /// Our slot; a notification has emptied the list and slots made before it mean nothing.
     fn over(&self) -> bool {
-        self.tick.count.get() != self.count
+        self.bell.count.get() != self.count
     }
 }
 
@@ -59,11 +64,11 @@ impl Future for Wait<'_> {
         if self.over() {
             return Poll::Ready(());
         }
-        let mut waiting = self.tick.waiting.borrow_mut();
+        let mut waiting = self.bell.waiting.borrow_mut();
         let slot = match self.slot {
             Some(slot) => slot,
-            None if self.tick.free.get() > 0 => {
-                self.tick.free.set(self.tick.free.get() - 1);
+            None if self.bell.free.get() > 0 => {
+                self.bell.free.set(self.bell.free.get() - 1);
                 let free = waiting.iter().position(Option::is_none);
                 free.unwrap_or(waiting.len())
             }
@@ -83,10 +88,10 @@ impl Future for Wait<'_> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.filter(|_| !self.over())
-            && let Some(held) = self.tick.waiting.borrow_mut().get_mut(slot)
+            && let Some(held) = self.bell.waiting.borrow_mut().get_mut(slot)
         {
             *held = None;
-            self.tick.free.set(self.tick.free.get() + 1);
+            self.bell.free.set(self.bell.free.get() + 1);
         }
     }
 }
@@ -110,26 +115,26 @@ mod tests {
 
     #[test]
     fn every_waiter_is_woken_once_and_a_dropped_one_is_forgotten() {
-        let tick = Tick::default();
+        let bell = Notify::new();
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut context = Context::from_waker(&waker);
-        let (mut a, mut b, early) = (tick.wait(), tick.wait(), tick.wait());
+        let (mut a, mut b, early) = (bell.wait(), bell.wait(), bell.wait());
         for wait in [&mut a, &mut b] {
             for _ in 0..2 {
                 assert!(Pin::new(&mut *wait).poll(&mut context).is_pending());
             }
         }
         drop(b);
-        let mut c = tick.wait();
+        let mut c = bell.wait();
         assert!(Pin::new(&mut c).poll(&mut context).is_pending());
-        assert_eq!(tick.waiting.borrow().len(), 2, "the free slot is used");
-        tick.tick();
+        assert_eq!(bell.waiting.borrow().len(), 2, "the free slot is used");
+        bell.notify();
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
         for mut wait in [a, c, early] {
             assert!(Pin::new(&mut wait).poll(&mut context).is_ready());
         }
-        assert!(Pin::new(&mut tick.wait()).poll(&mut context).is_pending());
+        assert!(Pin::new(&mut bell.wait()).poll(&mut context).is_pending());
         assert_eq!(Arc::strong_count(&count), 2, "no waker is left behind");
     }
 }

@@ -1,0 +1,285 @@
+//! The local doors: HTTP/1.1 on hyper's server.
+//!
+//! Framing, limits and pipelining are hyper's. What it lets through and RFC 9112 forbids is refused here: a missing or
+//! doubled Host, transfer codings other than `chunked`, CONNECT. A client that leaves an idle watch is noticed because
+//! hyper goes on reading (`half_close(false)`), and its body is dropped then, with all that made it.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+use std::time::Instant;
+
+use hyper::Version;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use smol::LocalExecutor;
+use smol::Timer;
+use smol_hyper::rt::FuturesIo;
+use smol_hyper::rt::SmolTimer;
+
+use crate::io::http::Body;
+use crate::io::http::Error;
+use crate::io::http::HeaderMap;
+use crate::io::http::HeaderValue;
+use crate::io::http::Method;
+use crate::io::http::Request;
+use crate::io::http::Response;
+use crate::io::http::StatusCode;
+use crate::io::http::tunnel::Tunnel;
+use crate::io::latest::Notify;
+use crate::io::net::Accepted;
+use crate::io::net::Listener;
+
+/// The longest request head, and the most fields in one.
+const HEAD: usize = 32 << 10;
+const FIELDS: usize = 128;
+/// How long a head may take, and how long a connection may idle between two requests (hyper has one knob for both).
+/// Longer than the 90 s after which Go's clients close an idle connection themselves: closing first would race with a
+/// request that is on its way.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long accepting rests when there is no descriptor or memory for a client.
+const REST: Duration = Duration::from_millis(100);
+
+/// What a refusal looks like: a status code and why, as a content type and a body.
+pub type Refuse = fn(u16, &str) -> (&'static str, Vec<u8>);
+
+type Answering = Pin<Box<dyn Future<Output = Response>>>;
+
+/// A door: a listener, who answers, and the clients that are in.
+pub struct Door {
+    listener: Listener,
+    inside: Rc<Inside>,
+    executor: Rc<LocalExecutor<'static>>,
+}
+
+struct Inside {
+    answer: Box<dyn Fn(Request) -> Answering>,
+    refuse: Refuse,
+    clients: Cell<usize>,
+    closing: Cell<bool>,
+    bell: Notify,
+}
+
+impl Door {
+    /// A door at `listener`; clients are served on `executor`.
+    pub fn new<F>(
+        listener: Listener,
+        refuse: Refuse,
+        executor: Rc<LocalExecutor<'static>>,
+        answer: impl Fn(Request) -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response> + 'static,
+    {
+        let inside = Inside {
+            answer: Box::new(move |request| Box::pin(answer(request))),
+            refuse,
+            clients: Cell::new(0),
+            closing: Cell::new(false),
+            bell: Notify::new(),
+        };
+        Self {
+            listener,
+            inside: Rc::new(inside),
+            executor,
+        }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.address()
+    }
+
+    /// Clients that are in.
+    pub fn clients(&self) -> usize {
+        self.inside.clients.get()
+    }
+
+    /// Lets clients in, until the future is dropped; those who are in stay.
+    pub async fn open(&self) {
+        loop {
+            match self.listener.accept().await {
+                Ok(stream) => {
+                    let guest = Guest::new(&self.inside);
+                    self.executor.spawn(Box::pin(serve(stream, guest))).detach();
+                }
+                Err(error) => {
+                    log::warn!("can't accept a client: {error}");
+                    Timer::after(REST).await;
+                }
+            }
+        }
+    }
+
+    /// Asks clients to leave after what they are doing, and waits until all have, or `until`.
+    pub async fn close(&self, until: Instant) {
+        self.inside.closing.set(true);
+        self.inside.bell.notify();
+        let late = async {
+            Timer::at(until).await;
+        };
+        let left = async {
+            while self.inside.clients.get() > 0 {
+                self.inside.bell.wait().await;
+            }
+        };
+        smol::future::or(left, late).await;
+    }
+}
+
+/// A client that is in.
+struct Guest(Rc<Inside>);
+
+impl Guest {
+    fn new(inside: &Rc<Inside>) -> Self {
+        inside.clients.set(inside.clients.get() + 1);
+        Self(Rc::clone(inside))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.clients.set(self.0.clients.get() - 1);
+        if self.0.closing.get() {
+            self.0.bell.notify();
+        }
+    }
+}
+
+async fn serve(stream: Accepted, guest: Guest) {
+    let tunnel = Rc::new(RefCell::new(None));
+    let inside = Rc::clone(&guest.0);
+    let service = {
+        let (inside, tunnel) = (Rc::clone(&inside), Rc::clone(&tunnel));
+        // Boxed: a connection that waits should not carry the size of the largest answer.
+        service_fn(move |request| {
+            Box::pin(exchange(request, Rc::clone(&inside), Rc::clone(&tunnel)))
+        })
+    };
+    let mut connection = http1::Builder::new()
+        .auto_date_header(false)
+        .half_close(false)
+        .preserve_header_case(true)
+        .max_buf_size(HEAD + (4 << 10))
+        .max_header_size(HEAD)
+        .max_headers(FIELDS)
+        .timer(SmolTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(FuturesIo::new(stream), service);
+    let ended = {
+        let mut asked = inside.closing.get();
+        if asked {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        let mut closing = inside.bell.wait();
+        std::future::poll_fn(|cx| {
+            if !asked && Pin::new(&mut closing).poll(cx).is_ready() {
+                asked = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Pin::new(&mut connection).poll(cx)
+        })
+        .await
+    };
+    if let Err(error) = ended {
+        log::debug!("client connection ended: {error}");
+        return;
+    }
+    let tunnel: Option<Tunnel> = tunnel.take();
+    if let Some(tunnel) = tunnel {
+        let parts = connection.into_parts();
+        let client = Tunnel::new(parts.io.into_inner(), parts.read_buf);
+        let closing = async {
+            while !inside.closing.get() {
+                inside.bell.wait().await;
+            }
+            Ok(())
+        };
+        if let Err(error) = smol::future::or(client.join(tunnel), closing).await {
+            log::debug!("tunnel ended: {error}");
+        }
+    }
+}
+
+async fn exchange(
+    request: hyper::Request<Incoming>,
+    inside: Rc<Inside>,
+    tunnel: Rc<RefCell<Option<Tunnel>>>,
+) -> Result<hyper::Response<Body>, Error> {
+    let mut response = match read(request) {
+        Ok(request) => (inside.answer)(request).await,
+        Err((code, why)) => {
+            let (kind, body) = (inside.refuse)(code, why);
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", HeaderValue::from_static(kind));
+            headers.insert("connection", HeaderValue::from_static("close"));
+            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
+            Response {
+                status,
+                headers,
+                body: Body::full(body),
+                tunnel: None,
+            }
+        }
+    };
+    if let Some(stream) = response.tunnel.take() {
+        tunnel.replace(Some(stream));
+    }
+    let mut answer = hyper::Response::new(response.body);
+    *answer.status_mut() = response.status;
+    *answer.headers_mut() = response.headers;
+    Ok(answer)
+}
+
+/// What hyper has parsed, as a request of ours; or the code and the reason of its refusal.
+fn read(request: hyper::Request<Incoming>) -> Result<Request, (u16, &'static str)> {
+    let (head, body) = request.into_parts();
+    if head.method == Method::CONNECT {
+        return Err((400, "CONNECT is not spoken here"));
+    }
+    if head.version == Version::HTTP_2 {
+        return Err((400, "HTTP/2 is not spoken here"));
+    }
+    let codings: Vec<_> = head.headers.get_all("transfer-encoding").iter().collect();
+    match codings[..] {
+        [] => {}
+        [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
+        _ => return Err((501, "the only transfer coding is chunked")),
+    }
+    let hosts: Vec<_> = head.headers.get_all("host").iter().collect();
+    match hosts[..] {
+        [] if head.version == Version::HTTP_10 => {}
+        [host] if is_host(host.as_bytes()) => {}
+        [] => return Err((400, "the Host field is missing")),
+        [_] => return Err((400, "the Host field is not a host")),
+        _ => return Err((400, "there are several Host fields")),
+    }
+    // Absolute form (RFC 9112, 3.2.2) becomes origin form; the scheme and the host in it tell nothing new.
+    let target = match (head.uri.path_and_query(), head.uri.scheme()) {
+        (Some(target), _) => target.as_str(),
+        (None, Some(_)) => "/",
+        (None, None) => return Err((400, "the target is no path")),
+    };
+    if !target.starts_with('/') {
+        return Err((400, "the target must begin with a slash"));
+    }
+    Ok(Request {
+        method: head.method,
+        target: target.to_owned(),
+        headers: head.headers,
+        body: Body::incoming(body),
+    })
+}
+
+/// Host and optional port, of the characters that RFC 3986 3.2 has for them.
+fn is_host(host: &[u8]) -> bool {
+    !host.is_empty()
+        && host
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
+}

@@ -1,0 +1,123 @@
+//! What goes to the cloud and comes back as it is: writes, subresources, discovery, tunnels, forms that only it makes.
+
+use std::rc::Rc;
+
+use crate::io::http::Body;
+use crate::io::http::Error;
+use crate::io::http::HeaderMap;
+use crate::io::http::HeaderValue;
+use crate::io::http::Method;
+use crate::io::http::Request;
+use crate::io::http::Response;
+use crate::io::http::Side;
+use crate::io::http::StatusCode;
+use crate::io::http::strip_connection_fields;
+use crate::k8s::status::Status;
+use crate::role::agent::Agent;
+use crate::role::agent::asked::Asked;
+use crate::role::agent::list;
+use crate::role::agent::reply;
+use crate::role::agent::watch;
+use crate::wire::request::Verb;
+
+/// Sends a request to the cloud as it came and passes the answer on as it comes. Lists and watches that are not
+/// mirrored (leases, events) but can be read are still filtered.
+pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Response {
+    if !agent.chain.is_empty() && asked.plain() && asked.collection().is_some() {
+        match asked.verb() {
+            Verb::List => return list::list(agent, asked, request).await,
+            Verb::Watch => return watch::filtered(agent, asked, request).await,
+            Verb::Get
+            | Verb::Create
+            | Verb::Update
+            | Verb::Patch
+            | Verb::Delete
+            | Verb::DeleteCollection
+            | Verb::Other => {}
+        }
+    }
+    match send(agent, request).await {
+        Ok(response) => response,
+        Err(Failure::Unreachable) => agent.cut_off(asked),
+        Err(Failure::Answered(response)) => response,
+    }
+}
+
+/// Opens a raw tunnel: the cloud's `101` comes back with the stream behind it.
+pub async fn tunnel(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
+    let upgrade = request.headers.get("upgrade").cloned();
+    strip_connection_fields(&mut request.headers);
+    if let Some(upgrade) = upgrade {
+        request.headers.insert("upgrade", upgrade);
+        request
+            .headers
+            .insert("connection", HeaderValue::from_static("Upgrade"));
+    }
+    match agent.upstream.upgrade(request).await {
+        Ok(response) => response,
+        Err(error) if error.is_upstream() => agent.cut_off(asked),
+        Err(error) => reply::status(&refused(&error)),
+    }
+}
+
+/// Why the cloud gave no answer that can be passed on.
+pub enum Failure {
+    /// The line is down, or what answered is a box on the way and not the API server.
+    Unreachable,
+    /// The request can't be sent; the answer says why.
+    Answered(Response),
+}
+
+/// One exchange with the cloud, hop by hop headers removed both ways.
+///
+/// An error page of a load balancer (502, 503 or 504 in something that the API server does not speak) is taken as an
+/// unreachable cloud: its HTML must not reach clients. The API server's own errors are answers and pass.
+pub async fn send(agent: &Agent, mut request: Request) -> Result<Response, Failure> {
+    strip_connection_fields(&mut request.headers);
+    match agent.upstream.send(request).await {
+        Ok(mut response) => {
+            strip_connection_fields(&mut response.headers);
+            if is_gateway_page(response.status, &response.headers) {
+                Err(Failure::Unreachable)
+            } else {
+                Ok(response)
+            }
+        }
+        Err(error) if error.is_upstream() => Err(Failure::Unreachable),
+        Err(error) => Err(Failure::Answered(reply::status(&refused(&error)))),
+    }
+}
+
+fn refused(error: &Error) -> Status {
+    match error.side() {
+        Side::Client => Status::bad_request(&error.to_string()),
+        Side::Upstream | Side::Local => Status::bad_gateway(&error.to_string()),
+    }
+}
+
+fn is_gateway_page(status: StatusCode, headers: &HeaderMap) -> bool {
+    let spoken = headers.get("content-type").is_none_or(|value| {
+        let value = value.as_bytes();
+        [
+            &b"application/json"[..],
+            b"application/vnd.kubernetes",
+            b"application/yaml",
+            b"application/cbor",
+            b"text/plain",
+        ]
+        .iter()
+        .any(|own| value.starts_with(own))
+    });
+    matches!(status.as_u16(), 502..=504) && !spoken
+}
+
+/// A GET of our own for `target`, in JSON, with the identity of who asked first.
+pub fn own_request(target: String, identity: &HeaderMap) -> Request {
+    let mut headers = identity.clone();
+    headers.insert("accept", HeaderValue::from_static("application/json"));
+    headers.insert(
+        "user-agent",
+        HeaderValue::from_static(concat!("toono/", env!("CARGO_PKG_VERSION"))),
+    );
+    Request::new(Method::GET, target, headers, Body::empty())
+}

@@ -1,0 +1,349 @@
+//! A list while the cloud can be reached: streamed item by item through the filters to the client, and to the log.
+//!
+//! The log takes what the cloud sent, the client what it may see. The log's version is committed when the list has ended
+//! well, before its last bytes go to the client: who has seen a whole list finds it again after a cut. Of several clients
+//! that list one collection at once, one fills the log; a collection that a running watch feeds is not filled again.
+
+use std::rc::Rc;
+
+use crate::io::gzip::Gunzip;
+use crate::io::http::Body;
+use crate::io::http::Bytes;
+use crate::io::http::Error;
+use crate::io::http::HeaderValue;
+use crate::io::http::Request;
+use crate::io::http::Response;
+use crate::io::http::Sink;
+use crate::io::http::StatusCode;
+use crate::io::process;
+use crate::k8s::collection::Collection;
+use crate::role::agent::Agent;
+use crate::role::agent::asked::Asked;
+use crate::role::agent::follow::Follower;
+use crate::role::agent::forward;
+use crate::role::agent::forward::Failure;
+use crate::rule::filter::Chain;
+use crate::rule::retention;
+use crate::rule::route::Version;
+use crate::state::mirror::TypeMeta;
+use crate::state::mirror::Writer;
+use crate::wire::list::ListDecoder;
+use crate::wire::list::ListMeta;
+use crate::wire::list::OBJECT_LIMIT;
+use crate::wire::list::Part;
+use crate::wire::object;
+
+/// Bytes gathered before they are handed to the client's connection.
+const CHUNK: usize = 16 << 10;
+
+/// Lists from the cloud; from the mirror when the line goes before the first byte of the answer's body.
+pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
+    let Some(collection) = asked.collection().cloned() else {
+        return agent.cut_off(asked);
+    };
+    let takes_gzip = accepts_gzip(&request);
+    request
+        .headers
+        .insert("accept", HeaderValue::from_static("application/json"));
+    request
+        .headers
+        .insert("accept-encoding", HeaderValue::from_static("gzip"));
+    let mut response = match forward::send(agent, request).await {
+        Ok(response) => response,
+        Err(Failure::Unreachable) => return agent.cut_off(asked),
+        Err(Failure::Answered(response)) => return response,
+    };
+    let gzip = match response
+        .headers
+        .get("content-encoding")
+        .map(HeaderValue::as_bytes)
+    {
+        None => false,
+        Some(b"gzip") => true,
+        // Not what was asked for: it is the client's to read.
+        Some(_) => return response,
+    };
+    let is_list = response.status == StatusCode::OK
+        && response
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    // The first bytes of the body decide: a list that waits when the line goes is answered from the mirror.
+    let mut body = std::mem::replace(&mut response.body, Body::empty());
+    let first = match body.next().await {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) => {
+            log::debug!("list {collection}: {error}");
+            return agent.cut_off(asked);
+        }
+        None => Bytes::new(),
+    };
+    let untouched = !is_list || agent.chain.is_empty();
+    let raw = untouched && (takes_gzip || !gzip);
+    if !raw {
+        response.headers.remove("content-length");
+        response.headers.remove("content-encoding");
+    }
+    let log = if is_list {
+        writer(agent, asked, &collection)
+    } else {
+        None
+    };
+    let follower = agent.followers.find(&collection);
+    let copy = Copy {
+        body,
+        first: Some(first),
+        gunzip: gzip.then(Gunzip::new),
+        raw,
+        read: is_list && (!raw || log.is_some() || follower.is_some()),
+        admitted: Admitted {
+            chain: Rc::clone(&agent.chain),
+            collection,
+            kept: 0,
+        },
+        log,
+        follower,
+        recent: asked.version() == Version::Recent,
+        paged: asked.options().limit.is_some(),
+    };
+    response.body = Body::generate(move |sink| copy.run(sink));
+    response
+}
+
+/// The right to fill the collection's log, if this list may do so and nobody else does.
+fn writer(agent: &Agent, asked: &Asked, collection: &Collection) -> Option<Writer> {
+    if asked.mirrored().is_none() || asked.version() == Version::Exact {
+        return None;
+    }
+    let window = retention::sync_window(&collection.resource, agent.options.sync_window);
+    match agent.mirror.ensure(collection, window) {
+        Ok(log) => {
+            let mut writer = log.writer()?;
+            writer
+                .begin(None)
+                .map_err(|error| log::warn!("{collection} is not mirrored: {error}"))
+                .ok()?;
+            Some(writer)
+        }
+        Err(error) => {
+            log::warn!("{collection} is not mirrored: {error}");
+            None
+        }
+    }
+}
+
+fn accepts_gzip(request: &Request) -> bool {
+    request
+        .headers
+        .get_all("accept-encoding")
+        .iter()
+        .any(|value| {
+            String::from_utf8_lossy(value.as_bytes())
+                .split(',')
+                .any(|coding| {
+                    matches!(
+                        coding.split(';').map(str::trim).collect::<Vec<_>>()[..],
+                        ["gzip"] | ["gzip", "q=1"]
+                    )
+                })
+        })
+}
+
+/// A list on its way through.
+struct Copy {
+    body: Body,
+    first: Option<Bytes>,
+    gunzip: Option<Gunzip>,
+    /// The client gets the cloud's bytes as they are.
+    raw: bool,
+    /// The bytes are read as a list, for the filters or for the log.
+    read: bool,
+    admitted: Admitted,
+    log: Option<Writer>,
+    follower: Option<Rc<Follower>>,
+    recent: bool,
+    paged: bool,
+}
+
+impl Copy {
+    async fn run(mut self, mut sink: Sink) -> Result<(), Error> {
+        let mut decoder = ListDecoder::new(OBJECT_LIMIT);
+        let mut plain = Vec::new();
+        let mut out = Vec::new();
+        // A raw chunk is held back until the next one has come: the client must not see the list's end before the log.
+        let mut held = Bytes::new();
+        loop {
+            let chunk = match self.first.take() {
+                Some(first) => first,
+                None => match self.body.next().await {
+                    Some(chunk) => chunk?,
+                    None => break,
+                },
+            };
+            if self.raw && !held.is_empty() {
+                sink.send(std::mem::take(&mut held)).await;
+            }
+            let mut at = 0;
+            while at < chunk.len() && (self.read || !self.raw) {
+                let (bytes, used) = inflate(&mut self.gunzip, &chunk[at..], &mut plain)?;
+                at += used;
+                if !self.read {
+                    out.extend_from_slice(bytes);
+                } else if let Err(error) = self.feed(&mut decoder, bytes, &mut out).await {
+                    if !self.raw {
+                        return Err(Error::upstream("read the list", &error));
+                    }
+                    self.give_up(&error);
+                }
+                if out.len() >= CHUNK {
+                    sink.send(Bytes::from(std::mem::take(&mut out))).await;
+                }
+            }
+            if self.raw {
+                held = chunk;
+            }
+        }
+        if self.read || !self.raw {
+            let whole = self.gunzip.as_ref().map_or(Ok(()), Gunzip::finish);
+            whole.map_err(|error| Error::upstream("inflate the list", &error))?;
+        }
+        if self.read {
+            match decoder.finish() {
+                Ok(meta) => self.commit(&meta).await,
+                Err(error) if self.raw => self.give_up(&error),
+                Err(error) => return Err(Error::upstream("read the list", &error)),
+            }
+        }
+        out.extend_from_slice(&held);
+        sink.send(Bytes::from(out)).await;
+        Ok(())
+    }
+
+    async fn feed(
+        &mut self,
+        decoder: &mut ListDecoder,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), crate::wire::json::Error> {
+        decoder.push(bytes)?;
+        while let Some(part) = decoder.part()? {
+            match part {
+                Part::Prefix(bytes) | Part::Suffix(bytes) if !self.raw => {
+                    out.extend_from_slice(bytes)
+                }
+                Part::Prefix(_) | Part::Suffix(_) => {}
+                Part::Item(item) => {
+                    let (key, version) = object::key_and_version(item)?;
+                    if !self.raw {
+                        self.admitted.item(&key, item, out);
+                    }
+                    if let Some(writer) = &mut self.log
+                        && let Err(error) = writer
+                            .item(&key, version, !object::has_type(item), item)
+                            .await
+                    {
+                        log::warn!("{} is not mirrored: {error}", self.admitted.collection);
+                        self.log = None;
+                    }
+                }
+            }
+        }
+        // A typed list says early that it is one page of several; those are not mirrored, so nothing is written of them.
+        if self.paged && !decoder.meta().continue_token.is_empty() {
+            self.log = None;
+        }
+        Ok(())
+    }
+
+    /// Makes the list what the mirror holds, if it is a whole one.
+    async fn commit(&mut self, meta: &ListMeta) {
+        let Some(mut writer) = self.log.take() else {
+            // Somebody else feeds the log; whether it is of this history can be seen all the same.
+            if let (Some(follower), Some(version), true) =
+                (&self.follower, meta.resource_version, self.recent)
+                && follower
+                    .log()
+                    .complete()
+                    .is_some_and(|complete| version < complete)
+            {
+                follower.outdated();
+            }
+            return;
+        };
+        let (Some(version), true) = (meta.resource_version, meta.continue_token.is_empty()) else {
+            return;
+        };
+        let Some(kind) = meta.kind.strip_suffix("List") else {
+            return;
+        };
+        let collection = &self.admitted.collection;
+        let committed = async {
+            if writer
+                .log()
+                .complete()
+                .is_some_and(|complete| version < complete)
+            {
+                // The server's versions went back (etcd restored): what is held is of another history. A list that
+                // asked for any version may just be old.
+                if self.recent {
+                    log::warn!(
+                        "{collection}: the server's versions went back to {version}; the mirror starts anew"
+                    );
+                    writer.reset()?;
+                }
+                return Ok(());
+            }
+            writer.log().fresh(process::unix_time());
+            writer
+                .commit(version, &TypeMeta::of_list(kind, meta))
+                .await
+                .map(|_| ())
+        };
+        if let Err(error) = committed.await {
+            log::warn!("{collection} is not mirrored: {error}");
+        }
+    }
+
+    fn give_up(&mut self, error: &dyn std::fmt::Display) {
+        log::warn!("{} is not mirrored: {error}", self.admitted.collection);
+        self.read = false;
+        self.log = None;
+    }
+}
+
+/// The items that the client may see.
+struct Admitted {
+    chain: Rc<Chain>,
+    collection: Collection,
+    kept: usize,
+}
+
+impl Admitted {
+    fn item(&mut self, key: &crate::k8s::object::ObjectKey, item: &[u8], out: &mut Vec<u8>) {
+        if self.chain.admits(&self.collection, key, item) {
+            if self.kept > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(item);
+            self.kept += 1;
+        }
+    }
+}
+
+/// Some of the bytes that `input` stands for, and how much of it that was.
+fn inflate<'a>(
+    gunzip: &mut Option<Gunzip>,
+    input: &'a [u8],
+    plain: &'a mut Vec<u8>,
+) -> Result<(&'a [u8], usize), Error> {
+    match gunzip {
+        None => Ok((input, input.len())),
+        Some(gunzip) => {
+            plain.clear();
+            let used = gunzip
+                .step(input, plain)
+                .map_err(|error| Error::upstream("inflate the list", &error))?;
+            Ok((plain, used))
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The line returns: only changes cross it.
+
+use std::time::Duration;
+
+use crate::scene;
+use crate::support::apiserver::Options;
+use crate::support::apiserver::kind::CONFIGMAPS;
+use crate::support::cable::Mode;
+use crate::support::client::Next;
+use crate::support::client::Watch;
+use crate::support::object;
+
+/// Bytes of TCP and IP headers that go with each segment, for what the cable does not see.
+const HEADERS: u64 = 52;
+
+fn watch_sixty(scene: &crate::Scene) -> Vec<Watch> {
+    (0..60)
+        .map(|n| {
+            let name = format!("c-{n:02}");
+            let mut watch = scene.client().watching(&format!(
+                "/api/v1/namespaces/edge/configmaps?allowWatchBookmarks=true&fieldSelector=metadata.name%3D{name}\
+                 &resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true"
+            ));
+            assert_eq!(watch.event().name(), name);
+            assert!(watch.event().line.contains("initial-events-end"));
+            watch
+        })
+        .collect()
+}
+
+#[test]
+fn sixty_collections_in_which_nothing_changed_cost_twenty_kilobytes_and_no_list() {
+    let scene = scene();
+    for n in 0..60 {
+        scene.server.put(
+            &CONFIGMAPS,
+            object::configmap("edge", &format!("c-{n:02}"), &[], "x"),
+        );
+    }
+    let mut watches = watch_sixty(&scene);
+    for mode in [Mode::Drop, Mode::Refuse] {
+        scene.cut(mode);
+        scene.wait("the cut is noticed", || {
+            scene
+                .client()
+                .get("/api/v1/namespaces/edge/configmaps/c-00")
+                .is_ok_and(|answer| answer.header("warning").is_some())
+        });
+        // Elsewhere in the cloud things went on.
+        scene.server.skip_versions(1000);
+        scene.server.forget_requests();
+        let before = scene.cable.counters();
+        scene.restore();
+        scene.wait("all sixty watch again", || {
+            scene.server.watches_open() == 60
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let crossed = scene.cable.counters().since(&before);
+        // Each way a segment a request and an acknowledgement at the worst; in truth they share segments.
+        let bytes = crossed.bytes() + HEADERS * 60;
+        assert!(bytes <= 20_000, "{mode:?}: {crossed:?}");
+        assert_eq!(scene.server.lists(), 0, "{mode:?}");
+        assert!(matches!(
+            watches[7].next(Duration::from_millis(10)),
+            Next::Silent | Next::Event(_)
+        ));
+    }
+    scene
+        .server
+        .patch_labels(&CONFIGMAPS, "edge", "c-42", &[("home", Some("again"))]);
+    assert_eq!(watches[42].change().event, "MODIFIED");
+}
+
+#[test]
+fn a_restarted_agent_resumes_where_its_log_ends() {
+    let mut scene = scene();
+    for n in 0..20 {
+        scene.server.put(
+            &CONFIGMAPS,
+            object::configmap("edge", &format!("c-{n:02}"), &[], "x"),
+        );
+    }
+    let path = "/api/v1/namespaces/edge/configmaps";
+    let version = scene.client().list(path).version();
+    scene
+        .client()
+        .watching(&format!("{path}?watch=true&resourceVersion={version}"));
+    scene.restart();
+    scene.connected();
+    scene.server.forget_requests();
+    scene.server.delete(&CONFIGMAPS, "edge", "c-03");
+    let mut watch = scene
+        .client()
+        .watching(&format!("{path}?watch=true&resourceVersion={version}"));
+    let event = watch.change();
+    assert_eq!((event.event.as_str(), event.name()), ("DELETED", "c-03"));
+    assert_eq!(scene.server.lists(), 0, "the watch was resumed");
+}
+
+#[test]
+fn a_history_that_was_compacted_meanwhile_arrives_as_its_difference() {
+    let scene = scene();
+    for n in 0..10 {
+        scene.server.put(
+            &CONFIGMAPS,
+            object::configmap("edge", &format!("c-{n}"), &[], "x"),
+        );
+    }
+    let path = "/api/v1/namespaces/edge/configmaps";
+    let version = scene.client().list(path).version();
+    let mut watch = scene
+        .client()
+        .watching(&format!("{path}?watch=true&resourceVersion={version}"));
+    scene.cut(Mode::Refuse);
+    scene.client().list(path);
+    scene
+        .server
+        .patch_labels(&CONFIGMAPS, "edge", "c-1", &[("a", Some("b"))]);
+    scene.server.delete(&CONFIGMAPS, "edge", "c-2");
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "c-new", &[], "x"));
+    scene.server.compact();
+    scene.restore();
+    let events: Vec<_> = (0..3).map(|_| watch.change()).collect();
+    let seen: Vec<_> = events
+        .iter()
+        .map(|event| (event.event.as_str(), event.name()))
+        .collect();
+    assert_eq!(
+        seen,
+        [("MODIFIED", "c-1"), ("ADDED", "c-new"), ("DELETED", "c-2")]
+    );
+    let versions: Vec<_> = events.iter().map(|event| event.version()).collect();
+    assert!(versions.is_sorted(), "{versions:?}");
+    assert!(
+        matches!(watch.next(Duration::from_millis(100)), Next::Silent),
+        "once each, and the watch goes on"
+    );
+}
+
+#[test]
+fn an_older_server_without_watch_list_and_one_without_http2_serve_as_well() {
+    for options in [
+        Options {
+            watch_list: false,
+            ..Options::default()
+        },
+        Options {
+            protocols: vec!["http/1.1"],
+            ..Options::default()
+        },
+        Options {
+            max_streams: Some(12),
+            ..Options::default()
+        },
+        Options {
+            goaway_after: Some(5),
+            ..Options::default()
+        },
+    ] {
+        let name = format!("{options:?}");
+        let scene = crate::Scene::with(crate::agent(), options, &["--drop-name-prefix", "skip-"]);
+        for n in 0..60 {
+            scene.server.put(
+                &CONFIGMAPS,
+                object::configmap("edge", &format!("c-{n:02}"), &[], "x"),
+            );
+        }
+        let mut watches = watch_sixty(&scene);
+        scene
+            .server
+            .patch_labels(&CONFIGMAPS, "edge", "c-59", &[("a", Some("b"))]);
+        assert_eq!(watches[59].change().event, "MODIFIED", "{name}");
+        let path = "/api/v1/namespaces/edge/configmaps";
+        assert_eq!(scene.client().list(path).names().len(), 60, "{name}");
+        scene.cut(Mode::Reset);
+        assert_eq!(scene.client().list(path).names().len(), 60, "{name}");
+        scene.restore();
+        scene
+            .server
+            .patch_labels(&CONFIGMAPS, "edge", "c-58", &[("a", Some("b"))]);
+        assert_eq!(watches[58].change().event, "MODIFIED", "{name}");
+    }
+}
