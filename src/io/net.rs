@@ -71,15 +71,16 @@ impl AsyncRead for Accepted {
     }
 }
 
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
+impl Accepted {
+    /// What came of a write, or an error if there has been nothing but waiting for too long.
+    fn unstalled(
+        &mut self,
         cx: &mut Context<'_>,
-        bytes: &[u8],
+        polled: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
+        if polled.is_ready() {
             self.stalled = None;
-            return Poll::Ready(written);
+            return polled;
         }
         let unread = self.unread;
         let timer = self.stalled.get_or_insert_with(|| Timer::after(unread));
@@ -89,6 +90,26 @@ impl AsyncWrite for Accepted {
                 "the client reads nothing",
             ))
         })
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.unstalled(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.unstalled(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,9 +7,12 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use smol::LocalExecutor;
 use smol::Timer;
+use smol::io::AsyncWrite;
 use smol_hyper::rt::FuturesIo;
 use smol_hyper::rt::SmolTimer;
 
@@ -91,7 +95,7 @@ impl Door {
     }
 
     /// Where it is.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
+    pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.address()
     }
 
@@ -132,6 +136,50 @@ impl Door {
     }
 }
 
+/// A client's stream as hyper wants it. It takes vectored writes, so that hyper hands bodies on as they are: else it would
+/// copy each piece into a buffer of the connection's that grows with it and never shrinks.
+struct Wire(FuturesIo<Accepted>);
+
+impl hyper::rt::Read for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl hyper::rt::Write for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self.0.get_mut()).poll_write_vectored(cx, bytes)
+    }
+}
+
 /// A client that is in.
 struct Guest(Rc<Inside>);
 
@@ -164,13 +212,12 @@ async fn serve(stream: Accepted, guest: Guest) {
     let mut connection = http1::Builder::new()
         .auto_date_header(false)
         .half_close(false)
-        .preserve_header_case(true)
         .max_buf_size(HEAD + (4 << 10))
         .max_header_size(HEAD)
         .max_headers(FIELDS)
         .timer(SmolTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(FuturesIo::new(stream), service);
+        .serve_connection(Wire(FuturesIo::new(stream)), service);
     let ended = {
         let mut asked = inside.closing.get();
         if asked {
@@ -193,7 +240,7 @@ async fn serve(stream: Accepted, guest: Guest) {
     let tunnel: Option<Tunnel> = tunnel.take();
     if let Some(tunnel) = tunnel {
         let parts = connection.into_parts();
-        let client = Tunnel::new(parts.io.into_inner(), parts.read_buf);
+        let client = Tunnel::new(parts.io.0.into_inner(), parts.read_buf);
         let closing = async {
             while !inside.closing.get() {
                 inside.bell.wait().await;
