@@ -131,7 +131,7 @@ impl Scene {
         assert!(
             allowed.contains(&content),
             "{what}: C {:?} is not one of {:?}",
-            content.map(|(version, _)| version),
+            content.as_ref().map(|(version, _)| version),
             allowed
                 .iter()
                 .map(|state| state.as_ref().map(|(version, _)| version))
@@ -143,6 +143,16 @@ impl Scene {
         server.list(&mut writer).await.expect("the next list");
         let (_, objects) = testing::content(&log).expect("readable").expect("complete");
         assert_eq!(objects, server.objects);
+        // The power goes once more, before anything of that is synced.
+        let again = flash.after_power_cut(&mut Random::new(flash.operations()));
+        let found = testing::open(&again).find(&name);
+        let found = found.and_then(|log| testing::content(&log).expect("readable"));
+        let objects = found.as_ref().map(|(_, objects)| objects);
+        let before = content.as_ref().map(|(_, objects)| objects);
+        assert!(
+            objects == before || objects == Some(&server.objects),
+            "{what}, again"
+        );
     }
 }
 

@@ -213,3 +213,130 @@ fn vouched_beyond(reader: &mut Reader, at: u64, size: u64) -> Result<bool, Error
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::flash::Flash;
+    use crate::io::flash::memory::Memory;
+    use crate::state::mirror::testing;
+    use crate::wire::record::FRAME_HEAD;
+
+    fn item(key: &str, version: u64, staged: bool) -> Item<'_> {
+        Item {
+            key,
+            version,
+            typed: true,
+            staged,
+            previous: None,
+            object: b"{}",
+        }
+    }
+
+    /// A file of these frames; the check of each `Complete` is made right when it is 1.
+    fn file(records: &[Record<'_>]) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let head = Head::new(&testing::collection("pods"));
+        record::append(&mut bytes, &Record::Head(head)).expect("short");
+        let mut check = 0;
+        for record in records {
+            let record = match record {
+                Record::Complete { version, check: 1 } => Record::Complete {
+                    version: *version,
+                    check,
+                },
+                Record::Begin => {
+                    check = 0;
+                    Record::Begin
+                }
+                record => record.clone(),
+            };
+            let place = record::append(&mut bytes, &record).expect("short");
+            let frame = bytes.get(place.offset as usize..).expect("appended");
+            check = record::fold(check, *frame.first_chunk::<FRAME_HEAD>().expect("a head"));
+        }
+        bytes
+    }
+
+    /// C, and how many objects there are.
+    fn found(bytes: &[u8]) -> Result<(Option<u64>, usize), Error> {
+        let flash = Memory::default();
+        flash.put("a", bytes);
+        let recovered = recover(&flash.open("a")?)?;
+        Ok((recovered.complete, recovered.index.entries().len()))
+    }
+
+    const END: Record<'_> = Record::Complete {
+        version: 5,
+        check: 1,
+    };
+
+    #[test]
+    fn frames_of_an_abandoned_list_count_neither_within_the_next_nor_behind_it() {
+        let list = |b: u64| {
+            file(&[
+                Record::Begin,
+                Record::Put(item("/a", 3, true)),
+                Record::Put(item("/b", b, true)),
+                END,
+            ])
+        };
+        let (old, new) = (list(4), list(5));
+        assert_eq!(found(&new).expect("whole"), (Some(5), 2));
+        // The cut of the old list came undone for one sector: all frames are whole, and the list is a mixture.
+        let differs = |at: &usize| old[*at] != new[*at];
+        let first = (0..new.len()).find(differs).expect("different");
+        let mut mixed = new.clone();
+        let end = new.len() - 20;
+        mixed[first..end].copy_from_slice(&old[first..end]);
+        assert_ne!(mixed, old);
+        assert_eq!(found(&mixed).expect("torn"), (None, 0));
+
+        let list = [Record::Begin, Record::Put(item("/a", 3, true)), END];
+        let event = Record::Put(item("/b", 7, false));
+        let behind = |stale: Record<'static>| {
+            let records = [&list[..], &[event.clone(), stale]].concat();
+            found(&file(&records)).expect("torn")
+        };
+        assert_eq!(behind(Record::Put(item("/c", 9, true))), (Some(7), 2));
+        assert_eq!(behind(Record::Delete(item("/a", 9, true))), (Some(7), 2));
+        assert_eq!(behind(Record::Begin), (Some(7), 2));
+        assert_eq!(behind(Record::Delete(item("/a", 9, false))), (Some(9), 1));
+    }
+
+    #[test]
+    fn an_event_within_a_list_and_a_second_head_are_refused() {
+        let begun = [Record::Begin, Record::Put(item("/a", 3, true))];
+        for stray in [
+            Record::Put(item("/b", 7, false)),
+            Record::Begin,
+            Record::Mark {
+                synced: 0,
+                fresh: 0,
+            },
+            Record::Head(Head::new(&testing::collection("pods"))),
+        ] {
+            let records = [&begun[..], &[stray, END]].concat();
+            assert_eq!(found(&file(&records)).expect("torn"), (None, 0));
+        }
+        let whole = [&begun[..], &[END]].concat();
+        assert_eq!(found(&file(&whole)).expect("whole"), (Some(5), 1));
+    }
+
+    #[test]
+    fn a_mark_across_two_steps_of_the_search_is_seen() {
+        let mut bytes = file(&[Record::Begin, Record::Put(item("/a", 3, true)), END]);
+        let broken = bytes.len() as u64;
+        for filler in (64 * 1024 - 30)..(64 * 1024 + 5) {
+            bytes.resize(broken as usize, 0);
+            bytes.resize(broken as usize + filler, b'x');
+            let mark = |synced| Record::Mark { synced, fresh: 0 };
+            let without = bytes.len();
+            record::append(&mut bytes, &mark(broken)).expect("short");
+            assert_eq!(found(&bytes).expect("torn"), (Some(5), 1));
+            bytes.truncate(without);
+            record::append(&mut bytes, &mark(broken + 1)).expect("short");
+            assert!(matches!(found(&bytes), Err(Error::Damaged { at }) if at == broken));
+        }
+    }
+}

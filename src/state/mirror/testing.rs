@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::io::flash::memory::Memory;
 use crate::io::flash::memory::Random;
+use crate::io::worker;
 use crate::k8s::collection::Collection;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
@@ -340,4 +342,13 @@ pub(crate) fn delete(writer: &mut Writer, number: u64, version: u64) {
     let object = object(&key, version, 0);
     let delete = writer.delete(&key, ResourceVersion(version), false, &object);
     delete.expect("an event");
+}
+
+/// Keeps the worker busy until what it gives is dropped, so that what is handed over meanwhile is under way for certain.
+pub(crate) async fn busy_worker() -> mpsc::Sender<()> {
+    let (busy, idle) = mpsc::channel();
+    let job = worker::run(move || idle.recv().is_ok());
+    let mut job = std::pin::pin!(job);
+    assert!(smol::future::poll_once(&mut job).await.is_none());
+    busy
 }

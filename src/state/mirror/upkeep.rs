@@ -203,13 +203,11 @@ mod tests {
         smol::block_on(async {
             let (mirror, log) = testing::filled(&Memory::default(), 2, 10).await;
             let mut sync = std::pin::pin!(log.sync());
-            let begun = smol::future::poll_once(&mut sync).await;
+            let busy = testing::busy_worker().await;
+            assert!(smol::future::poll_once(&mut sync).await.is_none());
             testing::put(&mut log.writer().expect("free"), 1, 3, 10);
-            match begun {
-                // The worker was quicker than we are; the change then stands alone.
-                Some(synced) => synced.expect("synced"),
-                None => sync.await.expect("synced"),
-            }
+            drop(busy);
+            sync.await.expect("synced");
             let known = || {
                 let state = log.state();
                 (state.dirty, state.synced < state.end)
