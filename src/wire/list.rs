@@ -127,7 +127,8 @@ impl ListDecoder {
                 }
                 (Place::Envelope, Mark::Begins(here, 1)) => {
                     self.begun = here;
-                    if self.key == b"items" {
+                    // A Table has rows where a list has items.
+                    if matches!(self.key.as_slice(), b"items" | b"rows") {
                         if std::mem::replace(&mut self.seen_items, true) {
                             return Err(Error::malformed("a list with two lists of items"));
                         }
@@ -451,6 +452,27 @@ mod tests {
             "{\"items\":[]} x",
         ] {
             assert!(decode(&[other.as_bytes()]).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_tables_rows_are_its_items() {
+        let table: &[u8] = include_bytes!("../../tests/golden/list_pods_table.body");
+        let decoded = decode(&[table]).expect("a table");
+        let value: serde_json::Value = serde_json::from_slice(table).expect("JSON");
+        assert_eq!(
+            decoded.items.len(),
+            value["rows"].as_array().map_or(0, Vec::len)
+        );
+        assert_eq!(decoded.again, table);
+        for at in (0..table.len()).step_by(89) {
+            assert_eq!(
+                decode(&[&table[..at], &table[at..]])
+                    .expect("a table")
+                    .again,
+                table,
+                "at {at}"
+            );
         }
     }
 

@@ -100,6 +100,33 @@ pub fn key_and_version(object: &[u8]) -> Result<(ObjectKey, ResourceVersion), Er
     ))
 }
 
+/// The key of the object that this is, or that this shows: a Table's row and a Table's first row tell whose they are in
+/// their `object`. `None` where that was not asked for (`includeObject=None`).
+pub fn shown_key(bytes: &[u8]) -> Option<ObjectKey> {
+    let mut name = None;
+    for (member, value) in json::members(bytes).map_while(Result::ok) {
+        match member {
+            b"metadata" => {
+                let text = |name| {
+                    json::member(value, name)
+                        .ok()
+                        .flatten()
+                        .and_then(json::text)
+                };
+                name = text(b"name")
+                    .map(|name| ObjectKey::new(&text(b"namespace").unwrap_or_default(), &name));
+                if name.is_some() {
+                    break;
+                }
+            }
+            b"object" => return shown_key(value),
+            b"rows" => return value.strip_prefix(b"[").and_then(shown_key),
+            _ => {}
+        }
+    }
+    name
+}
+
 /// The text of the scalar at `path`: strings unescaped, numbers and booleans as they stand. A number in the path is a place
 /// in an array.
 pub fn text_at(object: &[u8], path: &[&str]) -> Result<Option<String>, Error> {
@@ -257,6 +284,25 @@ mod tests {
         let custom = br#"{"apiVersion":"a/v1","kind":"A","metadata":{}}"#;
         assert!(without_type(custom).is_none() && has_type(custom));
         assert!(!has_type(br#"{"spec":{"kind":"a","apiVersion":"b"}}"#));
+    }
+
+    #[test]
+    fn rows_and_tables_show_whose_they_are() {
+        let key = shown_key(pod()).expect("a pod");
+        assert_eq!(key.as_str(), "edge-apps/app-000");
+        let table: &[u8] = include_bytes!("../../tests/golden/list_pods_table.body");
+        let value: serde_json::Value = serde_json::from_slice(table).expect("JSON");
+        let row = value["rows"][0].to_string();
+        let name = value["rows"][0]["object"]["metadata"]["name"]
+            .as_str()
+            .expect("a name");
+        assert_eq!(shown_key(row.as_bytes()).expect("a row").name(), name);
+        assert_eq!(shown_key(table).expect("a table").name(), name);
+        assert_eq!(shown_key(br#"{"cells":["a"]}"#), None);
+        assert_eq!(
+            shown_key(br#"{"kind":"Table","metadata":{"resourceVersion":"1"},"rows":[]}"#),
+            None
+        );
     }
 
     #[test]

@@ -285,7 +285,13 @@ fn t28_other_encodings_are_the_clouds_and_never_taken_for_json() {
         "Accept",
         "application/vnd.kubernetes.protobuf,application/json",
     );
-    assert_eq!(table.list(PATH).json()["kind"], "Table");
+    let shown = table.list(PATH);
+    assert_eq!(shown.json()["kind"], "Table");
+    assert!(
+        !shown.text().contains("skip-") && shown.text().contains("benchmark-forms-0"),
+        "and filtered: {}",
+        shown.text()
+    );
     assert_eq!(
         protobuf.get(PATH).expect("an answer").body,
         scene

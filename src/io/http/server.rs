@@ -234,7 +234,7 @@ async fn serve(stream: Accepted, guest: Guest) {
         .await
     };
     if let Err(error) = ended {
-        log::debug!("client connection ended: {error}");
+        log::debug!("client connection ended: {}", chain(&error));
         return;
     }
     let tunnel: Option<Tunnel> = tunnel.take();
@@ -281,6 +281,18 @@ async fn exchange(
     *answer.status_mut() = response.status;
     *answer.headers_mut() = response.headers;
     Ok(answer)
+}
+
+/// An error and what it came from: hyper's own words leave out ours.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 /// What hyper has parsed, as a request of ours; or the code and the reason of its refusal.

@@ -21,9 +21,9 @@ use crate::role::agent::watch;
 use crate::wire::request::Verb;
 
 /// Sends a request to the cloud as it came and passes the answer on as it comes. Lists and watches that are not
-/// mirrored (leases, events) but can be read are still filtered.
+/// mirrored (leases, events, Tables) but can be read are still filtered.
 pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Response {
-    if !agent.chain.is_empty() && asked.plain() && asked.collection().is_some() {
+    if !agent.chain.is_empty() && asked.collection().is_some() && request.method == Method::GET {
         match asked.verb() {
             Verb::List => return list::list(agent, asked, request).await,
             Verb::Watch => return watch::filtered(agent, asked, request).await,

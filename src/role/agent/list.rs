@@ -48,9 +48,11 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         .find(&collection)
         .and_then(|log| log.complete());
     let takes_gzip = accepts_gzip(&request);
-    request
-        .headers
-        .insert("accept", HeaderValue::from_static("application/json"));
+    // A form that only the cloud makes stays what was asked for.
+    if asked.plain() {
+        let json = HeaderValue::from_static("application/json");
+        request.headers.insert("accept", json);
+    }
     request
         .headers
         .insert("accept-encoding", HeaderValue::from_static("gzip"));
@@ -119,7 +121,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
 
 /// The right to fill the collection's log, if this list may do so and nobody else does.
 fn writer(agent: &Agent, asked: &Asked, collection: &Collection) -> Option<Writer> {
-    if asked.mirrored().is_none() || asked.version() == Version::Exact {
+    if asked.mirrored().is_none() || !asked.plain() || asked.version() == Version::Exact {
         return None;
     }
     let window = retention::sync_window(&collection.resource, agent.options.sync_window);
@@ -242,17 +244,16 @@ impl Copy {
                 }
                 Part::Prefix(_) | Part::Suffix(_) => {}
                 Part::Item(item) => {
-                    let (key, version) = object::key_and_version(item)?;
                     if !self.raw {
-                        self.admitted.item(&key, item, out);
+                        self.admitted.item(item, out);
                     }
-                    if let Some(writer) = &mut self.log
-                        && let Err(error) = writer
-                            .item(&key, version, !object::has_type(item), item)
-                            .await
-                    {
-                        log::warn!("{} is not mirrored: {error}", self.admitted.collection);
-                        self.log = None;
+                    if let Some(writer) = &mut self.log {
+                        let (key, version) = object::key_and_version(item)?;
+                        let typed = !object::has_type(item);
+                        if let Err(error) = writer.item(&key, version, typed, item).await {
+                            log::warn!("{} is not mirrored: {error}", self.admitted.collection);
+                            self.log = None;
+                        }
                     }
                 }
             }
@@ -325,8 +326,10 @@ struct Admitted {
 }
 
 impl Admitted {
-    fn item(&mut self, key: &crate::k8s::object::ObjectKey, item: &[u8], out: &mut Vec<u8>) {
-        if self.chain.admits(&self.collection, key, item) {
+    fn item(&mut self, item: &[u8], out: &mut Vec<u8>) {
+        // A row that does not say whose it is can't be judged.
+        let key = object::shown_key(item);
+        if key.is_none_or(|key| self.chain.admits(&self.collection, &key, item)) {
             if self.kept > 0 {
                 out.push(b',');
             }

@@ -417,16 +417,22 @@ pub async fn filtered(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
     let Some(collection) = asked.collection().cloned() else {
         return agent.cut_off(asked);
     };
-    request
-        .headers
-        .insert("accept", HeaderValue::from_static("application/json"));
+    if asked.plain() {
+        let json = HeaderValue::from_static("application/json");
+        request.headers.insert("accept", json);
+    }
     request.headers.remove("accept-encoding");
     let mut response = match forward::send(agent, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => return agent.cut_off(asked),
         Err(Failure::Answered(response)) => return response,
     };
-    if response.status != StatusCode::OK || agent.chain.is_empty() {
+    let readable = response.status == StatusCode::OK
+        && response
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if !readable || agent.chain.is_empty() {
         return response;
     }
     let chain = Rc::clone(&agent.chain);
@@ -442,8 +448,8 @@ pub async fn filtered(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
                 let passes = match event.kind {
                     EventType::Bookmark | EventType::Error => true,
                     EventType::Added | EventType::Modified | EventType::Deleted => {
-                        let (key, _) = object::key_and_version(event.object).map_err(broken)?;
-                        chain.admits(&collection, &key, event.object)
+                        object::shown_key(event.object)
+                            .is_none_or(|key| chain.admits(&collection, &key, event.object))
                     }
                 };
                 if passes {

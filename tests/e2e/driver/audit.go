@@ -16,6 +16,7 @@ type audit struct{ path string }
 // asked is one request of the agent.
 type asked struct {
 	verb, uri string
+	own       bool // of the agent itself, not one that it forwards
 	at        time.Time
 }
 
@@ -51,12 +52,13 @@ func (a *audit) since(mark int64) []asked {
 		var entry struct {
 			Verb       string
 			RequestURI string
+			UserAgent  string
 			Timestamp  time.Time `json:"requestReceivedTimestamp"`
 		}
 		if err := json.Unmarshal(text, &entry); err != nil {
 			stop("audit log: %v in %q", err, text)
 		}
-		all = append(all, asked{entry.Verb, entry.RequestURI, entry.Timestamp})
+		all = append(all, asked{entry.Verb, entry.RequestURI, strings.HasPrefix(entry.UserAgent, "toono/"), entry.Timestamp})
 	}
 }
 
@@ -82,10 +84,14 @@ func watches(all []asked) []asked {
 	return found
 }
 
-// noLists complains of every request that made the server send a whole collection since the mark.
-func (a *audit) noLists(mark int64) string {
+// noLists complains of every request that made the server send a whole collection since the mark: of anybody, or only the
+// agent's own.
+func (a *audit) noLists(mark int64, ownOnly bool) string {
 	var complaints []string
 	for _, r := range lists(a.since(mark)) {
+		if ownOnly && !r.own {
+			continue
+		}
 		complaints = append(complaints, fmt.Sprintf("%s %s at %s", r.verb, r.uri, r.at.Format("15:04:05.000")))
 	}
 	if len(complaints) == 0 {

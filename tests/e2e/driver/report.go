@@ -87,3 +87,10 @@ func few(complaints []string) string {
 	}
 	return strings.Join(complaints, "\n")
 }
+
+func whyNot(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

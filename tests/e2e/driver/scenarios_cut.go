@@ -1,121 +1,199 @@
-// The line is cut while clients ask, and returns.
+// The line is cut, in one of three ways, with clients attached, and comes back.
 package main
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// bound is what is promised for the first answer after a cut.
-const bound = 5 * time.Second
+const (
+	clients   = 5               // that ask at once
+	firstWait = 5 * time.Second // the longest that the first answer after a cut may take
+	laterWait = 50 * time.Millisecond
+)
 
-// expected is what the server had of each kind when the line went.
-func expected(ctx context.Context, c *cloud) map[string]state {
-	all := map[string]state{}
-	for _, k := range kinds {
-		s, _, a := c.direct.list(ctx, k.all())
-		if s == nil {
-			stop("%s", a)
+func cutOff(s *scene, how mode) {
+	if !s.watch() {
+		return
+	}
+	if !s.check("watchers are up to date before the cut", s.settled(15*time.Second)) {
+		return
+	}
+	began, mark := s.fleet.lists(), s.cloud.audit.mark()
+	var first []time.Duration
+	var wrong, late []string
+	for n, k := range kinds {
+		known := s.known()
+		s.line.set(how)
+		took, why := s.askAtOnce(k.all(), known[k.plural])
+		first = append(first, slices.Max(took))
+		if why != "" {
+			wrong = append(wrong, fmt.Sprintf("cut %d, %s", n+1, why))
 		}
-		all[k.plural] = s.visible()
+		if n == len(kinds)-1 {
+			s.whileCut(known)
+		}
+		s.writer.churn(s.ctx, 2)
+		s.line.set(pass)
+		back, why := s.connected(30 * time.Second)
+		if why == "" {
+			why = s.settled(30 * time.Second)
+		}
+		if why != "" {
+			late = append(late, fmt.Sprintf("cut %d: %s", n+1, why))
+		}
+		s.note("cut %d: first lists of %s in %s at most; line used again after %s", n+1, k.plural, first[n].Round(time.Millisecond), back.Round(time.Millisecond))
+	}
+	s.check(fmt.Sprintf("first lists after %d cuts are right, 200 and within %s", len(kinds), firstWait), few(wrong))
+	s.check("what was missed arrives when the line is back", few(late))
+	s.check("no list crosses the line, nothing forcing one", s.cloud.audit.noLists(mark, false))
+	s.check("no informer lists again", s.fleet.again(began))
+	s.converges("after the cuts", true, 30*time.Second)
+	s.lists()
+}
+
+// known is what the agent has been told of every kind: the server's state, all watchers being up to date.
+func (s *scene) known() map[string]listing {
+	all := map[string]listing{}
+	for _, k := range kinds {
+		all[k.plural] = s.server.mustList(s.ctx, k.all()).seen()
 	}
 	return all
 }
 
-// fiveAtOnce lists one kind by five clients at once and complains of any answer that is not right or too late.
-func fiveAtOnce(ctx context.Context, d *door, k kind, wanted state, least int64) string {
-	var mu sync.Mutex
+// askAtOnce sends the same list from several clients, and complains of each answer that is not the right one in time.
+func (s *scene) askAtOnce(target string, want listing) ([]time.Duration, string) {
+	answers := make([]answer, clients)
+	var all sync.WaitGroup
+	for n := range answers {
+		all.Go(func() { answers[n] = s.agent.door.get(s.ctx, target) })
+	}
+	all.Wait()
+	var took []time.Duration
 	var complaints []string
-	var clients sync.WaitGroup
-	for range 5 {
-		clients.Go(func() {
-			s, version, a := d.list(ctx, k.all())
-			why := ""
-			switch {
-			case s == nil:
-				why = a.String()
-			case a.took > bound:
-				why = fmt.Sprintf("%s took %s", a.asked, a.took)
-			case version < least:
-				why = fmt.Sprintf("%s is at version %d, clients were told %d", a.asked, version, least)
-			default:
-				why = s.differs(wanted)
+	for _, a := range answers {
+		took = append(took, a.took)
+		got, err := a.listing()
+		why := whyNot(err)
+		if err == nil {
+			why = differs(want, got)
+		}
+		if a.took > firstWait {
+			why += fmt.Sprintf(" (took %s)", a.took.Round(time.Millisecond))
+		}
+		if why != "" {
+			complaints = append(complaints, target+": "+why)
+		}
+	}
+	return took, few(complaints)
+}
+
+// whileCut checks all that the agent must answer by itself.
+func (s *scene) whileCut(known map[string]listing) {
+	var wrong []string
+	var took []time.Duration
+	for range 3 {
+		for _, k := range kinds {
+			for _, query := range []string{"", "?limit=500&resourceVersion=0"} {
+				t, why := s.askAtOnce(k.all()+query, known[k.plural])
+				took = append(took, t...)
+				if why != "" {
+					wrong = append(wrong, why)
+				}
 			}
-			if why != "" {
-				mu.Lock()
-				complaints = append(complaints, why)
-				mu.Unlock()
+		}
+	}
+	s.check("later lists while cut", few(wrong))
+	slices.Sort(took)
+	median, worst := took[len(took)/2], took[len(took)-1]
+	s.note("%d later lists: median %s, longest %s", len(took), median.Round(10*time.Microsecond), worst.Round(10*time.Microsecond))
+	why := ""
+	if median > laterWait {
+		why = fmt.Sprintf("median %s, longest %s", median, worst)
+	}
+	s.check(fmt.Sprintf("later lists take %s in the median at most", laterWait), why)
+	s.narrower(known)
+	s.versions(known)
+	s.refusals()
+	s.check("new watches open while cut, at the version told", s.opens())
+}
+
+// narrower asks for parts of what is mirrored: by label, by name, by namespace, and single objects.
+func (s *scene) narrower(known map[string]listing) {
+	var byLabel, byName, single []string
+	for _, k := range kinds {
+		all := known[k.plural]
+		ask := func(to *[]string, target string, want listing) {
+			if _, why := s.askAtOnce(target, want); why != "" {
+				*to = append(*to, why)
+			}
+		}
+		third := "?labelSelector=third%3D1%2Cmade-by%3De2e"
+		ask(&byLabel, k.in(home)+third, s.server.mustList(s.ctx, k.in(home)+third).seen())
+		name := s.writer.visible(k)
+		exact := "?fieldSelector=metadata.name%3D" + name
+		ask(&byName, k.in(home)+exact, s.server.mustList(s.ctx, k.in(home)+exact))
+		if k.namespaced {
+			ask(&byName, k.in(home), all.only(home))
+		}
+		a := s.agent.door.get(s.ctx, k.in(home)+"/"+name)
+		key, o, err := plain(a.body)
+		if a.status != 200 || err != nil || o != all.objects[key] {
+			single = append(single, fmt.Sprintf("%s (%v)", a, err))
+		}
+	}
+	s.check("label-selected lists from the broader mirror", few(byLabel))
+	s.check("lists by name and by namespace from the broader mirror", few(byName))
+	s.check("single objects", few(single))
+}
+
+// versions checks that no list tells a lower version than was told before.
+func (s *scene) versions(known map[string]listing) {
+	var complaints []string
+	for _, k := range kinds {
+		got, err := s.agent.door.list(s.ctx, k.all())
+		if told := s.told[k.plural].highest(); err == nil && got.version < told {
+			complaints = append(complaints, fmt.Sprintf("list of %s at %d, a watch was told %d before", k.plural, got.version, told))
+		}
+	}
+	s.check("lists are not older than what was told before", few(complaints))
+}
+
+// refusals: what was never known and what would change something is 503, as a Status.
+func (s *scene) refusals() {
+	d, maps := s.agent.door, kinds[0]
+	name := s.writer.visible(maps)
+	body := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q}}`, "never-made")
+	s.check("a list of a resource never known", d.get(s.ctx, "/apis/batch/v1/jobs").isStatus(503))
+	s.check("a namespaced list of a resource never known", d.get(s.ctx, "/apis/apps/v1/namespaces/"+home+"/deployments").isStatus(503))
+	s.check("a get of a resource never known", d.get(s.ctx, "/apis/batch/v1/namespaces/"+home+"/jobs/one").isStatus(503))
+	s.check("a create", d.send(s.ctx, "POST", maps.in(home), "application/json", body).isStatus(503))
+	s.check("a patch", d.send(s.ctx, "PATCH", maps.in(home)+"/"+name, "application/merge-patch+json", `{"data":{"x":"y"}}`).isStatus(503))
+	s.check("a delete", d.send(s.ctx, "DELETE", maps.in(home)+"/"+name, "", "").isStatus(503))
+}
+
+// opens starts a watch of each kind at the newest version told and sees that it stays open.
+func (s *scene) opens() string {
+	ctx, cancel := context.WithTimeout(s.ctx, 1500*time.Millisecond)
+	defer cancel()
+	complaints := make([]string, len(kinds))
+	var all sync.WaitGroup
+	for n, k := range kinds {
+		all.Go(func() {
+			r := &recorder{door: s.agent.door, target: k.all()}
+			r.newest = s.told[k.plural].highest()
+			at := r.newest
+			err := r.watch(ctx)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if ctx.Err() == nil || len(r.notes) > 0 || len(r.steps) > 0 {
+				complaints[n] = fmt.Sprintf("watch of %s at %d: %v %v %v", k.plural, at, err, r.notes, r.steps)
 			}
 		})
 	}
-	clients.Wait()
-	if complaints == nil {
-		return ""
-	}
-	return few(complaints)
-}
-
-func cut(ctx context.Context, r *run, how mode) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	a, line, off := r.node()
-	defer off()
-	churn(ctx, r.cloud, "cut-"+string(how), 140)
-	informers := watchKinds(ctx, a.door, kinds)
-	r.check("informers sync", within(20*time.Second, func() string { return agree(ctx, r.cloud, informers) }))
-	ours, theirs := recordAll(ctx, r.cloud, a.door)
-	told := map[string]int64{}
-	for _, k := range kinds {
-		_, told[k.plural], _ = a.door.list(ctx, k.all()+"?resourceVersion=0")
-	}
-	wanted := expected(ctx, r.cloud)
-	right, why := 0, ""
-	for n := range 20 {
-		k := kinds[n%len(kinds)]
-		line.set(how)
-		if complaint := fiveAtOnce(ctx, a.door, k, wanted[k.plural], told[k.plural]); complaint != "" {
-			why = fmt.Sprintf("round %d: %s", n, complaint)
-		} else {
-			right++
-		}
-		line.set(pass)
-		if complaint := within(20*time.Second, func() string { return fresh(ctx, a.door) }); complaint != "" {
-			stop("the line does not come back: %s", complaint)
-		}
-	}
-	r.check(fmt.Sprintf("the first list of five clients at once is right, %d of 20 times", right), why)
-
-	line.set(how)
-	for _, k := range kinds {
-		r.check("cut off: "+k.plural, fiveAtOnce(ctx, a.door, k, wanted[k.plural], told[k.plural]))
-	}
-	selected, _, _ := r.cloud.direct.list(ctx, "/api/v1/configmaps?labelSelector=third%3D1")
-	s, _, answer := a.door.list(ctx, "/api/v1/configmaps?labelSelector=third%3D1")
-	if s == nil {
-		r.check("cut off: a label of a broader collection", answer.String())
-	} else {
-		r.check("cut off: a label of a broader collection", s.differs(selected.visible()))
-	}
-	r.check("cut off: never known is 503", a.door.get(ctx, "/api/v1/limitranges").isStatus(503))
-	r.check("cut off: a write is 503", a.door.send(ctx, "POST", "/api/v1/namespaces/e2e/configmaps", "application/json", "{}").isStatus(503))
-	churn(ctx, r.cloud, "missed-"+string(how), 140)
-	mark := r.cloud.audit.mark()
-	line.count()
-	line.set(pass)
-	r.check("back: informers hold what the server has", within(30*time.Second, func() string { return agree(ctx, r.cloud, informers) }))
-	r.check("back: they were told of no older version", well(informers))
-	r.check("back: plain watches heard each event once and in order", compare(ours, theirs, (*recorder).same))
-	up, down, connections := line.count()
-	r.note("%d bytes up and %d down on %d connections brought what 140 changes had made of 7 kinds", up, down, connections)
-	r.check("back: no list crossed the line", r.cloud.audit.noLists(mark))
-}
-
-// fresh complains while the cloud does not answer through the agent.
-func fresh(ctx context.Context, d *door) string {
-	if a := d.get(ctx, "/version"); a.status != 200 {
-		return a.String()
-	}
-	return ""
+	all.Wait()
+	return few(slices.DeleteFunc(complaints, func(c string) bool { return c == "" }))
 }

@@ -1,181 +1,260 @@
-// The agent is killed, and starts without a line.
+// kill -9 at random moments under lists and watches, each followed by a start without the line: every answer is a state that
+// the server had, whole, or 503.
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// stream reads the lines of a watch until it ends.
-func stream(ctx context.Context, d *door, target string, line func([]byte)) {
-	request, err := http.NewRequestWithContext(ctx, "GET", d.base+target, nil)
-	if err != nil {
-		return
-	}
-	response, err := d.http.Do(request)
-	if err != nil {
-		return
-	}
-	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(nil, 8<<20)
-	for lines.Scan() {
-		line(lines.Bytes())
-	}
+const (
+	rounds  = 50
+	most    = 200 * time.Millisecond // of load before the kill
+	perRoom = 40                     // objects in each fresh namespace
+)
+
+// killing is the state of the scenario.
+type killing struct {
+	*scene
+	maps, secrets kind
+	// What the server had, at every version.
+	truth map[string]*recorder
+	rooms []string // namespaces whose secrets were listed, newest last
+	told  sync.Map // target → highest version told in a whole list
+
+	whole, unknown, older int
+	cutFirst              bool
+	wrong, broken, aged   []string
+	notes                 []string
 }
 
-func reboot(ctx context.Context, r *run) {
-	for _, watchList := range []bool{true, false} {
-		clientGates.watchList = watchList
-		mode := fmt.Sprintf("WatchList %v", watchList)
-		ctx, cancel := context.WithCancel(ctx)
-		a, line, off := r.node()
-		churn(ctx, r.cloud, fmt.Sprintf("reboot-%v", watchList), 140)
-		running := watchKinds(ctx, a.door, kinds)
-		r.check(mode+": informers sync", within(20*time.Second, func() string { return agree(ctx, r.cloud, running) }))
-		ours, theirs := recordAll(ctx, r.cloud, a.door)
-		churn(ctx, r.cloud, "told", 70)
-		r.check(mode+": all is told", compare(ours, theirs, (*recorder).same))
-		told := map[string]int64{}
-		for _, k := range kinds {
-			_, told[k.plural], _ = a.door.list(ctx, k.all()+"?resourceVersion=0")
-		}
-		wanted := expected(ctx, r.cloud)
-		line.set(drop)
-		took, err := a.restart()
+func kills(s *scene) {
+	k := &killing{scene: s, maps: kinds[0], secrets: kinds[3], truth: map[string]*recorder{}}
+	s.writer.churn(s.ctx, 8)
+	for _, kind := range []kind{k.maps, k.secrets} {
+		r, err := record(s.ctx, s.server, kind.all())
 		if err != nil {
 			stop("%v", err)
 		}
-		r.note("%s: listening %s after the kill", mode, took.Round(time.Millisecond))
-		for _, k := range kinds {
-			r.check(mode+": offline after kill -9: "+k.plural, fiveAtOnce(ctx, a.door, k, wanted[k.plural], told[k.plural]))
-		}
-		late := watchKinds(ctx, a.door, kinds)
-		r.check(mode+": informers that start offline sync", within(20*time.Second, func() string {
-			for _, i := range late {
-				if !i.cache.HasSynced() {
-					return i.kind.plural + " has not synced"
-				}
-				if why := i.holds().differs(wanted[i.kind.plural]); why != "" {
-					return i.kind.plural + ": " + why
-				}
-			}
-			return ""
-		}))
-		churn(ctx, r.cloud, "meanwhile", 70)
-		mark := r.cloud.audit.mark()
-		line.count()
-		line.set(pass)
-		all := append(append([]*informer{}, running...), late...)
-		r.check(mode+": back: all informers hold what the server has", within(60*time.Second, func() string { return agree(ctx, r.cloud, all) }))
-		r.check(mode+": back: none was told of an older version", well(all))
-		r.check(mode+": back: plain watches heard the last of each object, in order", compare(ours, theirs, (*recorder).condensed))
-		up, down, connections := line.count()
-		r.note("%s: %d bytes up and %d down on %d connections", mode, up, down, connections)
-		r.check(mode+": back: no list crossed the line", r.cloud.audit.noLists(mark))
-		cancel()
-		off()
+		k.truth[kind.plural] = r
 	}
-	clientGates.watchList = true
+	warm, err := record(s.ctx, s.agent.door, k.maps.all())
+	if !s.check("a watch of all configmaps starts", whyNot(err)) {
+		return
+	}
+	var back []time.Duration
+	for n := range rounds {
+		if !k.round(n) {
+			break
+		}
+		s.line.set(pass)
+		took, why := s.connected(30 * time.Second)
+		if why != "" {
+			k.broken = append(k.broken, fmt.Sprintf("round %d: %s", n+1, why))
+		}
+		back = append(back, took)
+	}
+	s.note("%d answers whole, %d were 503 (never known as a whole), %d older than a list told before the kill\n%s", k.whole, k.unknown, k.older, few(k.aged))
+	if len(back) > 0 {
+		slices.Sort(back)
+		s.note("line used again after %s in the median, %s at most", back[len(back)/2].Round(time.Millisecond), back[len(back)-1].Round(time.Millisecond))
+	}
+	s.check(fmt.Sprintf("after each of %d kills, every offline answer is a state the server had, or 503", rounds), few(k.wrong))
+	s.check("the agent starts after every kill, and uses the line when it is back", few(k.broken))
+	s.check("watches cut by the kills told nothing broken", few(k.notes))
+	s.check("the watch that ran all along came to the last event", within(30*time.Second, func() string { return warm.reached(&k.truth["configmaps"].trail) }))
+	skipped, why := warm.condensed(&k.truth["configmaps"].trail)
+	s.check("the watch that ran all along is told the server's events", why)
+	s.note("events condensed to a later one of the object: %d", skipped)
+	why = ""
+	if k.whole < rounds {
+		why = fmt.Sprintf("only %d answers were lists", k.whole)
+	}
+	s.check("most answers are lists", why)
+	for _, target := range []string{k.maps.all(), k.secrets.in(k.rooms[0]), k.secrets.in(k.rooms[len(k.rooms)-1])} {
+		got, err := s.agent.door.list(s.ctx, target)
+		why := whyNot(err)
+		if err == nil {
+			why = differs(s.server.mustList(s.ctx, target).seen(), got)
+		}
+		s.check("at the end, "+target, why)
+	}
 }
 
-// kills: fifty random moments of a load, each followed by a start without a line.
-func kills(ctx context.Context, r *run) {
-	a, line, off := r.node()
-	defer off()
-	random := rand.New(rand.NewPCG(7, 7))
-	configmaps := kinds[0]
-	known, unknown := 0, 0
-	why := ""
-	states := map[string]map[int64]state{}
-	for round := range 50 {
-		namespace := fmt.Sprintf("kills-%d", round/4)
-		path := configmaps.in(namespace)
-		if round%4 == 0 {
-			if err := r.cloud.namespace(ctx, namespace); err != nil {
-				stop("%v", err)
+// round loads the agent, kills it, starts it without the line, and checks all answers.
+func (k *killing) round(n int) bool {
+	room := fmt.Sprintf("room-%d-%d", n, k.writer.dice.IntN(1<<20))
+	k.furnish(room)
+	ctx, cancel := context.WithCancel(k.ctx)
+	load := k.load(ctx, room)
+	time.Sleep(time.Duration(k.writer.dice.Int64N(int64(most))))
+	k.cutFirst = k.writer.dice.IntN(3) == 0
+	if k.cutFirst {
+		k.line.set(refuse)
+		time.Sleep(time.Duration(k.writer.dice.Int64N(int64(most) / 4)))
+	}
+	if why := k.agent.died(); why != "" {
+		k.broken = append(k.broken, fmt.Sprintf("round %d: %s", n+1, why))
+	}
+	k.agent.kill()
+	k.line.set(refuse)
+	cancel()
+	load.Wait()
+	if _, err := k.agent.start(); err != nil {
+		k.broken = append(k.broken, fmt.Sprintf("round %d: %v", n+1, err))
+		return false
+	}
+	k.rooms = append(k.rooms, room)
+	k.verify(n, k.maps, k.maps.all(), "", true)
+	k.verify(n, k.maps, k.maps.in(home), home, true)
+	for _, r := range k.rooms[max(0, len(k.rooms)-4):] {
+		k.verify(n, k.secrets, k.secrets.in(r), r, false)
+	}
+	return true
+}
+
+// furnish makes a namespace with objects large enough that a list of them is written in many steps.
+func (k *killing) furnish(room string) {
+	if err := k.cloud.namespace(k.ctx, room); err != nil {
+		stop("%v", err)
+	}
+	var all sync.WaitGroup
+	for w := range 4 {
+		all.Go(func() {
+			for i := w; i < perRoom; i += 4 {
+				name := fmt.Sprintf("one-%d", i)
+				if i%5 == 0 {
+					name = hidden + name
+				}
+				body := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q,"labels":{"third":"%d"}},"stringData":{"pad":%q}}`,
+					name, i%3, strings.Repeat(name, 200))
+				k.writer.must(k.server.send(k.ctx, "POST", k.secrets.in(room), "application/json", body))
 			}
-			for n := range 30 {
-				create(ctx, r.cloud, configmaps, namespace, fmt.Sprintf("c-%02d", n), n)
-			}
-			states[namespace] = map[int64]state{}
-		}
-		line.set(pass)
-		if complaint := within(20*time.Second, func() string { return fresh(ctx, a.door) }); complaint != "" {
-			stop("the line does not come back: %s", complaint)
-		}
-		write := func() {
-			s, version, answer := r.cloud.direct.list(ctx, path)
-			if s == nil {
-				stop("%s", answer)
-			}
-			states[namespace][version] = s.visible()
-		}
-		write()
-		load, ended := context.WithCancel(ctx)
-		var clients sync.WaitGroup
-		clients.Go(func() { a.door.list(load, path); a.door.list(load, path) })
-		clients.Go(func() {
-			stream(load, a.door, path+"?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan", func([]byte) {})
 		})
-		until := time.Now().Add(time.Duration(random.IntN(60_000)) * time.Microsecond)
-		for n := 0; time.Now().Before(until); n++ {
-			name := fmt.Sprintf("c-%02d", random.IntN(34))
-			if n%4 == 3 {
-				r.cloud.direct.send(ctx, "DELETE", path+"/"+name, "", "")
-			} else {
-				body, _ := json.Marshal(configmaps.object(name, n))
-				if r.cloud.direct.send(ctx, "POST", path, "application/json", string(body)).status != 201 {
-					r.cloud.direct.send(ctx, "PATCH", path+"/"+name, "application/merge-patch+json", fmt.Sprintf(`{"metadata":{"labels":{"n":"%d-%d"}}}`, round, n))
-				}
-			}
-			write()
-		}
-		a.kill()
-		ended()
-		clients.Wait()
-		line.set(refuse)
-		if _, err := a.start(); err != nil {
-			stop("%v", err)
-		}
-		s, version, answer := a.door.list(ctx, path)
-		switch {
-		case answer.status == 503:
-			unknown++
-			if complaint := answer.isStatus(503); complaint != "" {
-				why = complaint
-			}
-		case s == nil:
-			why = fmt.Sprintf("round %d: %s", round, answer)
-		default:
-			known++
-			if complaint := s.differs(before(states[namespace], version)); complaint != "" {
-				why = fmt.Sprintf("round %d, version %d: %s", round, version, complaint)
-			}
-		}
 	}
-	r.check(fmt.Sprintf("after 50 kills: a state that the server had (%d times) or 503 (%d times)", known, unknown), why)
-	enough := ""
-	if known < 20 {
-		enough = fmt.Sprintf("only %d found anything", known)
-	}
-	r.check("enough of them had something to find", enough)
+	all.Wait()
 }
 
-// before is the state at a version: the latest that was written down up to it.
-func before(states map[int64]state, version int64) state {
-	var found state
-	latest := int64(-1)
-	for v, s := range states {
-		if v <= version && v > latest {
-			latest, found = v, s
+// load lists and watches through the agent and changes objects on the server, until its context ends.
+func (k *killing) load(ctx context.Context, room string) *sync.WaitGroup {
+	var all sync.WaitGroup
+	lister := func(target string) func() {
+		return func() {
+			for ctx.Err() == nil {
+				a := k.agent.door.get(ctx, target)
+				if l, err := a.listing(); err == nil {
+					k.tell(target, l.version)
+				} else if a.err != nil {
+					time.Sleep(5 * time.Millisecond)
+				}
+			}
 		}
 	}
-	return found
+	all.Go(lister(k.secrets.in(room)))
+	all.Go(lister(k.secrets.in(room)))
+	all.Go(lister(k.maps.all()))
+	watcher := &recorder{door: k.agent.door, target: k.secrets.in(room)}
+	all.Go(func() {
+		if l, err := k.agent.door.list(ctx, watcher.target); err == nil {
+			watcher.newest = l.version
+			_ = watcher.watch(ctx)
+		}
+	})
+	var turn atomic.Int64
+	all.Go(func() {
+		for ctx.Err() == nil {
+			i := turn.Add(1) % perRoom
+			if i%5 != 0 {
+				k.writer.touch(k.ctx, k.secrets, room, fmt.Sprintf("one-%d", i))
+			}
+			k.writer.change(k.ctx, k.maps)
+		}
+	})
+	done := &sync.WaitGroup{}
+	done.Go(func() {
+		all.Wait()
+		for _, note := range watcher.notes {
+			if !strings.HasPrefix(note, "GET ") { // an answer of 503 is allowed here
+				k.notes = append(k.notes, note)
+			}
+		}
+	})
+	return done
+}
+
+func (k *killing) tell(target string, version uint64) {
+	for {
+		old, there := k.told.LoadOrStore(target, version)
+		if !there || old.(uint64) >= version || k.told.CompareAndSwap(target, old, version) {
+			return
+		}
+	}
+}
+
+// verify asks for a list in three ways and compares each with the server's state at the version it tells.
+func (k *killing) verify(n int, of kind, target, namespace string, mustKnow bool) {
+	for _, query := range []string{"", "?limit=500&resourceVersion=0", "?labelSelector=third%3D1"} {
+		a := k.agent.door.get(k.ctx, target+query)
+		complain := func(format string, args ...any) {
+			k.wrong = append(k.wrong, fmt.Sprintf("round %d: GET %s: ", n+1, target+query)+fmt.Sprintf(format, args...))
+		}
+		if a.status == 503 {
+			k.unknown++
+			if why := a.isStatus(503); why != "" {
+				complain("%s", why)
+			}
+			if mustKnow {
+				complain("%s, though it was known before", a)
+			}
+			continue
+		}
+		got, err := a.listing()
+		if err != nil {
+			complain("%v", err)
+			continue
+		}
+		k.whole++
+		if told, ok := k.told.Load(target); ok && query == "" && got.version < told.(uint64) {
+			k.older++
+			k.aged = append(k.aged, fmt.Sprintf("round %d: %s at %d, a list was told %d before the kill (cut first: %v)", n+1, target, got.version, told, k.cutFirst))
+		}
+		want := k.state(of, got.version)
+		if namespace != "" {
+			want = want.only(namespace)
+		}
+		if strings.Contains(query, "labelSelector") {
+			for key, o := range want.objects {
+				if !strings.Contains(o.content, `"third":"1"`) {
+					delete(want.objects, key)
+				}
+			}
+		}
+		if why := differs(want, got); why != "" {
+			complain("at version %d, %s", got.version, why)
+		}
+	}
+}
+
+// state is what the server had at a version. Writers have stopped: the server's own watch need only catch up.
+func (k *killing) state(of kind, version uint64) listing {
+	truth := k.truth[of.plural]
+	last := k.server.mustList(k.ctx, of.all())
+	newest := uint64(0)
+	for _, o := range last.objects {
+		newest = max(newest, o.version)
+	}
+	if why := within(10*time.Second, func() string {
+		if truth.highest() < newest {
+			return fmt.Sprintf("the watch of %s at the server lags behind %d", of.plural, newest)
+		}
+		return ""
+	}); why != "" {
+		stop("%s", why)
+	}
+	return truth.at(version)
 }

@@ -1,89 +1,125 @@
-// The line is up: informers, plain watches and kubectl through the agent.
+// Online: everything that is watched through the agent is what the server has, also when the agent is killed in between.
 package main
 
 import (
-	"context"
 	"fmt"
-	"os/exec"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-func online(ctx context.Context, r *run) {
-	for _, watchList := range []bool{true, false} {
-		clientGates.watchList = watchList
-		mode := fmt.Sprintf("WatchList %v", watchList)
-		ctx, cancel := context.WithCancel(ctx)
-		a, _, off := r.node()
-		churn(ctx, r.cloud, "before", 70)
-		informers := watchKinds(ctx, a.door, kinds)
-		r.check(mode+": informers of seven kinds sync", within(20*time.Second, func() string { return agree(ctx, r.cloud, informers) }))
-		ours, theirs := recordAll(ctx, r.cloud, a.door)
-		churn(ctx, r.cloud, "during", 420)
-		r.check(mode+": informers hold what the server has", within(20*time.Second, func() string { return agree(ctx, r.cloud, informers) }))
-		r.check(mode+": informers were told of nothing hidden and no older version", well(informers))
-		r.check(mode+": plain watches heard each event once and in order", compare(ours, theirs, (*recorder).same))
-		for _, k := range kinds {
-			server, _, _ := r.cloud.direct.list(ctx, k.all())
-			listed, _, answer := a.door.list(ctx, k.all())
-			if listed == nil {
-				r.check(mode+": list of "+k.plural, answer.String())
-				continue
-			}
-			r.check(mode+": list of "+k.plural, listed.differs(server.visible()))
-		}
-		cancel()
-		off()
+func online(s *scene) {
+	if !s.watch() {
+		return
 	}
-	clientGates.watchList = true
+	s.lists()
+	began := time.Now()
+	s.writer.churn(s.ctx, 60)
+	s.note("%d changes in %.1f s", 60*len(kinds), time.Since(began).Seconds())
+	s.converges("after changes", true, 15*time.Second)
+	s.underLists()
+	s.converges("after changes under lists", true, 15*time.Second)
+	s.lists()
+
+	before := s.fleet.lists()
+	for range 3 {
+		s.writer.churn(s.ctx, 5)
+		s.agent.kill()
+		s.writer.churn(s.ctx, 2)
+		if _, err := s.agent.start(); !s.check("the agent starts after kill -9", whyNot(err)) {
+			return
+		}
+		s.writer.churn(s.ctx, 5)
+	}
+	s.converges("through three restarts of the agent", false, 60*time.Second)
+	s.check("a restart of the agent makes no informer list again", s.fleet.again(before))
+	s.lists()
 }
 
-func kubectlThrough(ctx context.Context, r *run) {
-	a, _, off := r.node()
-	defer off()
-	kubectl := func(input string, arguments ...string) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		command := exec.CommandContext(ctx, r.kubectl, append([]string{"--server", a.door.base, "--cache-dir", r.dir + "/kubectl", "-n", home}, arguments...)...)
-		command.Stdin = strings.NewReader(input)
-		out, err := command.CombinedOutput()
-		return string(out), err
+// underLists changes objects while clients list through the agent all the time.
+func (s *scene) underLists() {
+	var over atomic.Bool
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var complaints []string
+	listed := 0
+	mark := s.cloud.audit.mark()
+	for _, k := range kinds {
+		all.Go(func() {
+			for last := uint64(0); !over.Load(); {
+				l, err := s.agent.door.list(s.ctx, k.all())
+				mu.Lock()
+				listed++
+				if err != nil {
+					complaints = append(complaints, err.Error())
+				} else if l.version < last {
+					complaints = append(complaints, fmt.Sprintf("list of %s at %d after one at %d", k.plural, l.version, last))
+				}
+				mu.Unlock()
+				last = l.version
+			}
+		})
 	}
-	expect := func(name, wanted, input string, arguments ...string) {
-		out, err := kubectl(input, arguments...)
-		why := ""
-		if err != nil || !strings.Contains(out, wanted) {
-			why = fmt.Sprintf("kubectl %s: %v: %s (expected %q)", strings.Join(arguments, " "), err, out, wanted)
+	s.writer.churn(s.ctx, 30)
+	over.Store(true)
+	all.Wait()
+	s.check(fmt.Sprintf("lists under %d changes", 30*len(kinds)), few(complaints))
+	s.check("the agent lists nothing itself meanwhile", s.cloud.audit.noLists(mark, true))
+	s.note("%d lists meanwhile", listed)
+}
+
+// lists compares every way of asking for a whole collection, the line being up.
+func (s *scene) lists() {
+	var plain, cached, paged, selected []string
+	for _, k := range kinds {
+		want := s.server.mustList(s.ctx, k.all())
+		compare := func(to *[]string, query string, want listing) {
+			got, err := s.agent.door.list(s.ctx, k.all()+query)
+			why := whyNot(err)
+			if err == nil {
+				why = differs(want.seen(), got)
+			}
+			if why != "" {
+				*to = append(*to, k.all()+query+": "+why)
+			}
 		}
-		r.check(name, why)
+		compare(&plain, "", want)
+		compare(&cached, "?limit=500&resourceVersion=0", want)
+		third := "?labelSelector=third%3D1"
+		compare(&selected, third, s.server.mustList(s.ctx, k.all()+third))
+		if why := s.pages(k, want); why != "" {
+			paged = append(paged, why)
+		}
 	}
-	manifest := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {a: b}\n"
-	expect("apply", "configmap/applied created", manifest, "apply", "-f", "-")
-	expect("apply again", "configmap/applied unchanged", manifest, "apply", "-f", "-")
-	expect("get as a table", "applied", "", "get", "configmaps")
-	expect("get as names", "configmap/applied", "", "get", "configmaps", "-o", "name")
-	expect("get one as yaml", "a: b", "", "get", "configmap", "applied", "-o", "yaml")
-	expect("label", "configmap/applied labeled", "", "label", "configmap", "applied", "x=y")
-	expect("get by label", "configmap/applied", "", "get", "configmaps", "-l", "x=y", "-o", "name")
-	expect("get --raw", `"major"`, "", "get", "--raw", "/version")
-	seen := make(chan string, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
-		defer cancel()
-		out, _ := exec.CommandContext(ctx, r.kubectl, "--server", a.door.base, "-n", home, "get", "configmaps", "-w", "-o", "name").Output()
-		seen <- string(out)
-	}()
-	time.Sleep(2 * time.Second)
-	expect("delete", `configmap "applied" deleted`, "", "delete", "configmap", "applied")
-	why := ""
-	if out := <-seen; strings.Count(out, "configmap/applied") < 2 {
-		why = "it saw " + out
+	s.check("lists", few(plain))
+	s.check("lists with resourceVersion=0", few(cached))
+	s.check("lists with a label selector", few(selected))
+	s.check("lists in pages of seven", few(paged))
+}
+
+// pages reads a collection page by page.
+func (s *scene) pages(k kind, want listing) string {
+	got := listing{objects: map[string]object{}}
+	next := ""
+	for {
+		a := s.agent.door.get(s.ctx, k.all()+"?limit=7"+next)
+		page, token, err := a.page()
+		if err != nil {
+			return err.Error()
+		}
+		for key, o := range page.objects {
+			if _, twice := got.objects[key]; twice {
+				return fmt.Sprintf("%s: %s came twice", a.asked, key)
+			}
+			got.objects[key] = o
+		}
+		if token == "" {
+			break
+		}
+		next = "&continue=" + token
 	}
-	r.check("get -w sees the object and its deletion", why)
-	out, err := kubectl("", "get", "pod", "nobody")
-	why = ""
-	if err == nil || !strings.Contains(out, `pods "nobody" not found`) {
-		why = out
+	if why := differs(want.seen(), got); why != "" {
+		return k.all() + " in pages: " + why
 	}
-	r.check("what is not there is not found", why)
+	return ""
 }
