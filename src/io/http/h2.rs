@@ -159,14 +159,10 @@ impl Connection {
 
     /// Whether new requests may be sent on it: it is not on its way out, and the server's stream limit is not near.
     pub fn has_room(&self) -> bool {
-        !self.state.closing.get() && self.state.active.get() + SPARE_STREAMS < self.limit()
-    }
-
-    fn limit(&self) -> usize {
         // A server that allows a handful must not be taken for one that allows none.
-        self.sender
-            .current_max_send_streams()
-            .max(SPARE_STREAMS + 1)
+        let limit = self.sender.current_max_send_streams().max(1);
+        let spare = SPARE_STREAMS.min(limit / 4);
+        !self.state.closing.get() && self.state.active.get() + spare < limit
     }
 
     /// Whether it takes no new requests (GOAWAY, or it has ended).

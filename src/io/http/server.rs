@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use smol::LocalExecutor;
 use smol::Timer;
+use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
 use smol_hyper::rt::FuturesIo;
 use smol_hyper::rt::SmolTimer;
@@ -48,6 +50,9 @@ const FIELDS: usize = 128;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long accepting rests when there is no descriptor or memory for a client.
 const REST: Duration = Duration::from_millis(100);
+
+/// Bytes read from a client at once.
+const PIECE: usize = 4 << 10;
 
 /// What a refusal looks like: a status code and why, as a content type and a body.
 pub type Refuse = fn(u16, &str) -> (&'static str, Vec<u8>);
@@ -136,17 +141,24 @@ impl Door {
     }
 }
 
-/// A client's stream as hyper wants it. It takes vectored writes, so that hyper hands bodies on as they are: else it would
-/// copy each piece into a buffer of the connection's that grows with it and never shrinks.
+/// A client's stream as hyper wants it.
+///
+/// It takes vectored writes, so that hyper hands bodies on as they are: else it would copy each piece into a buffer of the
+/// connection's that grows with it and never shrinks. And it reads by way of the stack, so that of a connection's read
+/// buffer only as much becomes real memory as was ever read: else all of it would be zeroed at the first look.
 struct Wire(FuturesIo<Accepted>);
 
 impl hyper::rt::Read for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: hyper::rt::ReadBufCursor<'_>,
+        mut buffer: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        let mut piece = [0; PIECE];
+        let room = buffer.remaining().min(PIECE);
+        let count = ready!(Pin::new(self.0.get_mut()).poll_read(cx, &mut piece[..room]))?;
+        buffer.put_slice(&piece[..count]);
+        Poll::Ready(Ok(()))
     }
 }
 
