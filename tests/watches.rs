@@ -203,6 +203,33 @@ fn a_watch_ends_at_its_time_with_a_bookmark_and_well() {
 }
 
 #[test]
+fn a_time_that_no_clock_can_hold_is_a_long_watch() {
+    let scene = scene();
+    fill(&scene, 2);
+    let version = scene.client().list(PATH).version();
+    for seconds in [
+        "18446744073709551615",
+        "9223372036854775807",
+        "99999999999999999999999",
+        "-1",
+    ] {
+        let target =
+            format!("{PATH}?watch=true&resourceVersion={version}&timeoutSeconds={seconds}");
+        let watch = scene.client().watch(&target).expect("an answer");
+        assert!(
+            matches!(watch.status, 200 | 400),
+            "{seconds}: {}",
+            watch.status
+        );
+    }
+    assert_eq!(
+        scene.client().list(PATH).names().len(),
+        2,
+        "the agent lives"
+    );
+}
+
+#[test]
 fn what_the_server_refuses_is_passed_on_and_retried_later() {
     use crate::support::apiserver::Action;
     use crate::support::apiserver::Only;

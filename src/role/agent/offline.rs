@@ -109,7 +109,7 @@ fn check_version(asked: &Asked, log: &Log, complete: ResourceVersion) -> Result<
     }
     let Some(version) = ResourceVersion::parse(text) else {
         return Err(Status::bad_request(&format!(
-            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint"
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
         )));
     };
     if version > log.ahead().unwrap_or(complete).max(complete) {

@@ -57,12 +57,14 @@ const FIRST_BOOKMARK: Duration = Duration::from_millis(500);
 /// How long a watch without `timeoutSeconds` lasts at the least; ends are spread over as much again (the API server's
 /// min-request-timeout).
 const MIN_LIFE: Duration = Duration::from_secs(1800);
+/// How long a watch lasts at the most, whatever `timeoutSeconds` says: a time that no clock can hold must not be added to one.
+const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long clients should wait before they ask again for a watch that can't be served yet.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// Where a watch starts.
 enum Start {
-    /// With all objects as they are, then what changes. `true`: the client asked for it (`sendInitialEvents`).
+    /// With all objects as they are, then what changes.
     Objects,
     /// After a version.
     After(ResourceVersion),
@@ -145,7 +147,9 @@ fn start(asked: &Asked) -> Result<Start, Status> {
     let number = match version {
         "" => None,
         text => Some(ResourceVersion::parse(text).ok_or_else(|| {
-            Status::bad_request(&format!("resourceVersion: Invalid value: {text:?}"))
+            Status::bad_request(&format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
         })?),
     };
     Ok(match (options.send_initial_events, number) {
@@ -224,7 +228,7 @@ fn serve(
         .filter(|seconds| *seconds > 0)
         .map_or_else(
             || MIN_LIFE + MIN_LIFE.mul_f64(f64::from(process::random()) / f64::from(u32::MAX)),
-            Duration::from_secs,
+            |seconds| Duration::from_secs(seconds).min(MAX_LIFE),
         );
     let stream = Stream {
         agent: Rc::clone(agent),
