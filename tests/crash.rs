@@ -1,6 +1,9 @@
 //! `kill -9` at any moment, then a start without a line: the answer is a state that the server had, or 503.
 
 use std::collections::BTreeMap;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,20 +14,18 @@ use crate::support::cable::Mode;
 use crate::support::object;
 use crate::support::random::Random;
 
-/// Objects by name, as they stand in a list.
-type State = BTreeMap<String, String>;
+/// Objects by name, each by a digest of what stands in a list.
+type State = BTreeMap<String, u64>;
 
 fn state(items: &[Value]) -> State {
-    let name = |item: &Value| {
-        item["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    items
-        .iter()
-        .map(|item| (name(item), item.to_string()))
-        .collect()
+    items.iter().map(digest).collect()
+}
+
+fn digest(item: &Value) -> (String, u64) {
+    let mut hasher = DefaultHasher::new();
+    item.to_string().hash(&mut hasher);
+    let name = item["metadata"]["name"].as_str().unwrap_or_default();
+    (name.to_owned(), hasher.finish())
 }
 
 #[test]
@@ -37,15 +38,24 @@ fn fifty_kills_under_load_never_leave_a_state_that_the_server_did_not_have() {
         // A namespace of its own every fifth round: its first list is what the kill may hit.
         let namespace = format!("ns-{}", round / 5);
         let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+        // Every state of the server is written down, by the version that it stands at: an agent that resumes its watch goes
+        // through these one by one.
+        let states = all.entry(namespace.clone()).or_default();
+        let mut current = state(&scene.direct().list(&path).items());
         for n in 0..40 {
-            scene.server.put(
-                &CONFIGMAPS,
-                object::big_configmap(&namespace, &format!("c-{n:02}"), 1500),
-            );
+            let name = format!("c-{n:02}");
+            let version = scene
+                .server
+                .put(&CONFIGMAPS, object::big_configmap(&namespace, &name, 1500));
+            let item = scene
+                .server
+                .item(&CONFIGMAPS, &namespace, &name)
+                .expect("it was just made");
+            current.extend([digest(&serde_json::from_str(&item).expect("JSON"))]);
+            states.insert(version, current.clone());
         }
         scene.restore();
         scene.connected();
-        let states = all.entry(namespace.clone()).or_default();
         let kill_after = Duration::from_micros(200 + random.below(30_000));
         std::thread::scope(|scope| {
             let client = scene.client();
@@ -66,7 +76,6 @@ fn fifty_kills_under_load_never_leave_a_state_that_the_server_did_not_have() {
             let mut n = 0;
             let began = std::time::Instant::now();
             while began.elapsed() < kill_after {
-                // Every state of the server is written down, by the version that it stands at.
                 let list = scene.direct().list(&path);
                 states.insert(list.version(), state(&list.items()));
                 let name = format!("c-{:02}", n % 45);
