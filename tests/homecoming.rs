@@ -186,3 +186,28 @@ fn an_older_server_without_watch_list_and_one_without_http2_serve_as_well() {
         assert_eq!(watches[58].change().event, "MODIFIED", "{name}");
     }
 }
+
+#[test]
+fn every_watch_comes_back_to_a_server_that_allows_few_streams() {
+    for max_streams in [3, 12] {
+        let options = Options {
+            max_streams: Some(max_streams),
+            ..Options::default()
+        };
+        let scene = crate::Scene::with(crate::agent(), options, &[]);
+        for n in 0..60 {
+            scene.server.put(
+                &CONFIGMAPS,
+                object::configmap("edge", &format!("c-{n:02}"), &[], "x"),
+            );
+        }
+        let _watches = watch_sixty(&scene);
+        for round in 0..5 {
+            scene.cut(Mode::Reset);
+            scene.wait("all sixty have gone", || scene.server.watches_open() == 0);
+            scene.restore();
+            let what = format!("all sixty watch again, {max_streams} streams, round {round}");
+            scene.wait(&what, || scene.server.watches_open() == 60);
+        }
+    }
+}

@@ -26,6 +26,7 @@ use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::Side;
 use crate::io::http::h1;
+use crate::io::http::h2;
 use crate::io::latest::Notify;
 use crate::io::net;
 use crate::io::net::Meter;
@@ -84,6 +85,7 @@ pub struct Upstream {
     bell: Notify,
     meter: Rc<Meter>,
     connections: Cell<u32>,
+    allowed: h2::Allowed,
 }
 
 /// A bearer token as read, and the file's stamp.
@@ -116,6 +118,7 @@ impl Upstream {
             bell: Notify::new(),
             meter: Rc::default(),
             connections: Cell::new(0),
+            allowed: Rc::default(),
         }))
     }
 
@@ -192,7 +195,7 @@ impl Upstream {
         let thresholds = self.options.thresholds;
         Line::start(
             stream,
-            http2,
+            http2.then(|| Rc::clone(&self.allowed)),
             Rc::clone(&self.authority),
             own,
             thresholds,
@@ -241,7 +244,9 @@ impl Upstream {
 
     /// Drives a connection until it ends.
     async fn keep(self: Rc<Self>, line: Rc<Line>) {
-        let end = line.keep(|| self.another(&line), &self.bell).await;
+        let end = line
+            .keep(|| self.another(&line), &self.bell, &self.changed)
+            .await;
         self.lines
             .borrow_mut()
             .retain(|other| !Rc::ptr_eq(other, &line));
@@ -301,6 +306,11 @@ impl Upstream {
                 .iter()
                 .find(|line| !line.is_closing())
                 .cloned();
+            if full.as_ref().is_some_and(|line| !line.is_settled()) {
+                // The server is about to say how many requests it takes.
+                self.changed.wait().await;
+                continue;
+            }
             self.wanted.set(true);
             self.bell.notify();
             if self.health.get() == Health::Unhealthy {

@@ -4,6 +4,7 @@
 //! connection's must hold that of all stalled readers, and unread small frames (bookmarks) must not end the connection.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -17,6 +18,7 @@ use h2::client::SendRequest;
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 use smol::LocalExecutor;
+use smol::future::FutureExt;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
@@ -38,6 +40,12 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const HEADER_LIST: u32 = 16 << 10;
 /// Streams that are kept free on a connection before another one is opened.
 const SPARE_STREAMS: usize = 8;
+/// Streams that a server which has said nothing yet is taken to allow.
+const ASSUMED_STREAMS: usize = 8;
+
+/// How many streams a server allows, as it said last: `None` before it has said anything. Kept from connection to
+/// connection, so that only the first one has to wait for the server's SETTINGS before it takes many requests.
+pub type Allowed = Rc<Cell<Option<usize>>>;
 
 /// One connection. Dropping the last handle and every answer's body ends it.
 #[derive(Clone)]
@@ -50,6 +58,11 @@ pub struct Connection {
 
 struct State {
     active: Cell<usize>,
+    /// How many may be active at once.
+    limit: Cell<usize>,
+    allowed: Allowed,
+    /// Rung when the limit is known, or has changed.
+    limited: Notify,
     /// It takes no new requests.
     closing: Cell<bool>,
     goodbye: Notify,
@@ -64,36 +77,61 @@ impl State {
         self.closing.set(true);
         self.goodbye.notify();
     }
+
+    fn allow(&self, streams: usize) {
+        if self.limit.replace(streams) != streams || self.allowed.get().is_none() {
+            self.allowed.set(Some(streams));
+            self.limited.notify();
+        }
+    }
+
+    /// Returns when `place` exchanges are more than the server allows. `h2` holds back what was asked of it before it
+    /// knew, and beside watches, which never end, holds it for ever.
+    async fn beyond(&self, place: usize) {
+        while place <= self.limit.get() {
+            self.limited.wait().await;
+        }
+    }
 }
 
 /// Counts an exchange that is under way.
-struct Active(Rc<State>);
+struct Active {
+    state: Rc<State>,
+    /// How many there were with this one when it began.
+    place: usize,
+}
 
 impl Active {
     fn new(state: &Rc<State>) -> Self {
-        state.active.set(state.active.get() + 1);
-        Self(Rc::clone(state))
+        let place = state.active.get() + 1;
+        state.active.set(place);
+        Self {
+            state: Rc::clone(state),
+            place,
+        }
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get() - 1);
+        self.state.active.set(self.state.active.get() - 1);
     }
 }
 
 impl Connection {
-    /// Begins HTTP/2 on `stream` with the server that `authority` names. The connection is driven on `executor` until it
-    /// ends or [`close`](Self::close) is called.
+    /// Begins HTTP/2 on `stream` with the server that `authority` names and of which `allowed` is known. The connection is
+    /// driven on `executor` until it ends or [`close`](Self::close) is called.
     pub async fn start<S>(
         stream: S,
         authority: Rc<str>,
+        allowed: Allowed,
         executor: Rc<LocalExecutor<'static>>,
     ) -> Result<Self, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let failed = |error: h2::Error| Error::unprocessed("begin HTTP/2", &error);
+        let limit = allowed.get().unwrap_or(ASSUMED_STREAMS);
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -103,12 +141,15 @@ impl Connection {
             .max_send_buffer_size(64 << 10)
             .data_frame_budget(1 << 20)
             .max_concurrent_reset_streams(10)
-            .initial_max_send_streams(100)
+            .initial_max_send_streams(limit)
             .handshake::<_, Bytes>(stream.compat())
             .await
             .map_err(failed)?;
         let state = Rc::new(State {
             active: Cell::new(0),
+            limit: Cell::new(limit),
+            allowed,
+            limited: Notify::new(),
             closing: Cell::new(false),
             goodbye: Notify::new(),
             pinging: Cell::new(false),
@@ -120,7 +161,15 @@ impl Connection {
         let driven = Rc::clone(&state);
         let drive = async move {
             let ended = async {
-                if let Err(error) = connection.await {
+                let end = std::future::poll_fn(|cx| {
+                    let end = Pin::new(&mut connection).poll(cx);
+                    let streams = connection.max_concurrent_send_streams();
+                    if streams != driven.limit.get() {
+                        driven.allow(streams);
+                    }
+                    end
+                });
+                if let Err(error) = end.await {
                     log::debug!("HTTP/2 connection ended: {error}");
                 }
             };
@@ -160,9 +209,21 @@ impl Connection {
     /// Whether new requests may be sent on it: it is not on its way out, and the server's stream limit is not near.
     pub fn has_room(&self) -> bool {
         // A server that allows a handful must not be taken for one that allows none.
-        let limit = self.sender.current_max_send_streams().max(1);
+        let limit = self.state.limit.get().max(1);
         let spare = SPARE_STREAMS.min(limit / 4);
         !self.state.closing.get() && self.state.active.get() + spare < limit
+    }
+
+    /// Whether the server has said how many streams it allows.
+    pub fn is_settled(&self) -> bool {
+        self.state.allowed.get().is_some()
+    }
+
+    /// Returns when the server has said how many streams it allows.
+    pub async fn settled(&self) {
+        while !self.is_settled() {
+            self.state.limited.wait().await;
+        }
     }
 
     /// Whether it takes no new requests (GOAWAY, or it has ended).
@@ -202,6 +263,12 @@ impl Connection {
         let head = self.head(&request)?;
         let mut body = request.body;
         let active = Active::new(&self.state);
+        if active.place > self.state.limit.get().max(1) {
+            return Err(Error::unprocessed(
+                "send the request",
+                &"the server allows no more streams",
+            ));
+        }
         let goodbye = |error: h2::Error| {
             // Nothing has been sent: whatever ended the connection, the request is somebody else's now.
             self.state.say_goodbye();
@@ -223,16 +290,30 @@ impl Connection {
                 .spawn(async move { send_body(&mut body, upload).await })
                 .detach();
         }
-        let answer = answer.await.map_err(|error| {
-            if error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM) {
-                if error.is_go_away() {
-                    self.state.say_goodbye();
+        let place = active.place;
+        let beyond = async {
+            self.state.beyond(place).await;
+            Err(Error::upstream(
+                "send the request",
+                &"the server allows fewer streams than were begun",
+            ))
+        };
+        let answered = async {
+            let answer = answer.await;
+            // An answer comes after the server's SETTINGS: if they left the limit as it was, it is known by now.
+            self.state.allow(self.state.limit.get());
+            answer.map_err(|error| {
+                if error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM) {
+                    if error.is_go_away() {
+                        self.state.say_goodbye();
+                    }
+                    Error::unprocessed("read the answer", &error)
+                } else {
+                    Error::upstream("read the answer", &error)
                 }
-                Error::unprocessed("read the answer", &error)
-            } else {
-                Error::upstream("read the answer", &error)
-            }
-        })?;
+            })
+        };
+        let answer = answered.or(beyond).await?;
         let (head, stream) = answer.into_parts();
         let body = if stream.is_end_stream() {
             Body::empty()

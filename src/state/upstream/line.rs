@@ -76,19 +76,19 @@ impl Drop for Waiting<'_> {
 }
 
 impl Line {
-    /// Begins HTTP on a fresh stream whose bytes `meter` counts.
+    /// Begins HTTP on a fresh stream whose bytes `meter` counts; `http2` is what is known of a server that speaks it.
     pub async fn start(
         stream: tls::Stream<Dialled>,
-        http2: bool,
+        http2: Option<h2::Allowed>,
         authority: Rc<str>,
         meter: Rc<Meter>,
         thresholds: Thresholds,
         executor: &Rc<LocalExecutor<'static>>,
     ) -> Result<Rc<Self>, Error> {
-        let kind = if http2 {
-            Kind::Http2(
-                h2::Connection::start(stream, Rc::clone(&authority), Rc::clone(executor)).await?,
-            )
+        let kind = if let Some(allowed) = http2 {
+            let executor = Rc::clone(executor);
+            let authority = Rc::clone(&authority);
+            Kind::Http2(h2::Connection::start(stream, authority, allowed, executor).await?)
         } else {
             let connection = h1::Connection::start(stream, Rc::clone(&authority), executor).await?;
             let closer = connection.closer();
@@ -125,6 +125,14 @@ impl Line {
             }
     }
 
+    /// Whether it is known how many requests it takes.
+    pub fn is_settled(&self) -> bool {
+        match &self.kind {
+            Kind::Http2(connection) => connection.is_settled(),
+            Kind::Http1 { .. } => true,
+        }
+    }
+
     /// Whether it takes no new requests at all.
     pub fn is_closing(&self) -> bool {
         self.over.get()
@@ -135,8 +143,8 @@ impl Line {
     }
 
     /// Takes the pulse until the line ends. `dial` makes one more connection to the server, which HTTP/1.1 needs to learn
-    /// whether it lives; `full` is rung when the line takes no more requests.
-    pub async fn keep<F>(&self, dial: impl Fn() -> F, full: &Notify) -> End
+    /// whether it lives; `full` is rung when the line takes no more requests, `settled` when it is known how many it takes.
+    pub async fn keep<F>(&self, dial: impl Fn() -> F, full: &Notify, settled: &Notify) -> End
     where
         F: Future<Output = std::io::Result<tls::Stream<Dialled>>>,
     {
@@ -156,7 +164,14 @@ impl Line {
             }
             End::Closed
         };
-        let end = closed.or(self.pulse(dial)).await;
+        let limits = async {
+            if let Kind::Http2(connection) = &self.kind {
+                connection.settled().await;
+                settled.notify();
+            }
+            smol::future::pending().await
+        };
+        let end = closed.or(limits).or(self.pulse(dial)).await;
         self.close();
         end
     }
