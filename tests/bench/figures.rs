@@ -100,6 +100,33 @@ fn main() {
     drop((first, watches));
     drop(scene);
 
+    // A kubelet watches each secret and configmap that a pod mounts by its name.
+    let scene = Scene::new(Program::new(&path));
+    for n in 0..151 {
+        scene.server.put(
+            &CONFIGMAPS,
+            object::configmap("named", &format!("c-{n:03}"), &[], "x"),
+        );
+    }
+    let open = |n: u32| {
+        let mut watch = scene.client().watching(&format!(
+            "/api/v1/namespaces/named/configmaps?allowWatchBookmarks=true&fieldSelector=metadata.name%3Dc-{n:03}\
+             &resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true"
+        ));
+        (0..2).for_each(|_| drop(watch.event()));
+        watch
+    };
+    let first = open(150);
+    let before = scene.memory();
+    let watches: Vec<_> = (0..150).map(open).collect();
+    let during = row("150 collections of one object, a watch on each", &scene);
+    println!(
+        "| ... each | {} bytes |",
+        (during.anonymous - before.anonymous) * 1024 / 150
+    );
+    drop((first, watches));
+    drop(scene);
+
     let scene = Scene::new(Program::new(&path));
     for n in 0..2000 {
         let name = format!("{}large-{n:05}", if n % 10 == 0 { "skip-" } else { "" });

@@ -218,6 +218,7 @@ async fn serve(stream: Accepted, guest: Guest) {
         let (inside, tunnel) = (Rc::clone(&inside), Rc::clone(&tunnel));
         // Boxed: a connection that waits should not carry the size of the largest answer.
         service_fn(move |request| {
+            let request = read(request);
             Box::pin(exchange(request, Rc::clone(&inside), Rc::clone(&tunnel)))
         })
     };
@@ -266,11 +267,11 @@ async fn serve(stream: Accepted, guest: Guest) {
 }
 
 async fn exchange(
-    request: hyper::Request<Incoming>,
+    request: Result<Request, (u16, &'static str)>,
     inside: Rc<Inside>,
     tunnel: Rc<RefCell<Option<Tunnel>>>,
 ) -> Result<hyper::Response<Body>, Error> {
-    let mut response = match read(request) {
+    let mut response = match request {
         Ok(request) => (inside.answer)(request).await,
         Err((code, why)) => {
             let (kind, body) = (inside.refuse)(code, why);
@@ -308,8 +309,17 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What hyper has parsed, as a request of ours; or the code and the reason of its refusal.
+///
+/// The values are copied: they point into the connection's read buffer, and as long as one does, hyper, which goes on
+/// reading, needs a second one. A watch would hold both for its life.
 fn read(request: hyper::Request<Incoming>) -> Result<Request, (u16, &'static str)> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    for value in head.headers.values_mut() {
+        // Fails on no value that was one.
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
     if head.method == Method::CONNECT {
         return Err((400, "CONNECT is not spoken here"));
     }
