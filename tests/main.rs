@@ -5,6 +5,7 @@ mod contest;
 mod crash;
 mod cut;
 mod doors;
+mod flash;
 mod floors;
 mod homecoming;
 mod lists;

@@ -26,7 +26,7 @@ pub trait Flash: Send + Sync {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a new, empty file; one that was there under this name is emptied.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Opens a file that exists, for reading and writing.
+    /// Opens a file that exists, for reading and writing; where the medium is read only, for reading.
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
     /// Gives a file another name; a file that had this name is gone (its readers go on reading it).
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -104,10 +104,19 @@ impl Flash for Disk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path(name)?)?;
+        let path = self.path(name)?;
+        let file = match fs::OpenOptions::new().read(true).write(true).open(&path) {
+            // What can't be written any more can still be read, and a node may have to live on it.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+                ) =>
+            {
+                fs::File::open(&path)?
+            }
+            file => file?,
+        };
         Ok(Arc::new(file))
     }
 
@@ -127,6 +136,53 @@ impl Flash for Disk {
         }
     }
 }
+
+/// A medium that can't be used: it holds nothing and takes nothing.
+#[derive(Debug)]
+pub struct Absent;
+
+impl Absent {
+    fn refuse<T>(&self) -> io::Result<T> {
+        Err(io::Error::other("there is no state folder"))
+    }
+}
+
+impl Flash for Absent {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn create(&self, _: &str) -> io::Result<Arc<dyn File>> {
+        self.refuse()
+    }
+
+    fn open(&self, _: &str) -> io::Result<Arc<dyn File>> {
+        self.refuse()
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        self.refuse()
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        self.refuse()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.refuse()
+    }
+}
+
+/// Whether `error` is the medium's fault and not that of who named the folder.
+pub fn is_fault(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    ) || error.raw_os_error() == Some(EIO)
+}
+
+/// The medium failed (`errno.h` of Linux, every architecture); std has no name for it.
+const EIO: i32 = 5;
 
 impl File for fs::File {
     fn size(&self) -> io::Result<u64> {

@@ -27,6 +27,31 @@ pub fn sync_window(resource: &GroupVersionResource, configured: Duration) -> Dur
     }
 }
 
+/// Whether a node can't run its pods without collections of `resource`: what kubelet, kube-proxy and CoreDNS ask. They leave
+/// the flash last.
+pub fn critical(resource: &GroupVersionResource) -> bool {
+    matches!(
+        (resource.group.as_str(), resource.resource.as_str()),
+        (
+            "",
+            "pods"
+                | "nodes"
+                | "services"
+                | "secrets"
+                | "configmaps"
+                | "namespaces"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+        ) | ("node.k8s.io", "runtimeclasses")
+            | (
+                "storage.k8s.io",
+                "csidrivers" | "csinodes" | "volumeattachments"
+            )
+            | ("discovery.k8s.io", "endpointslices")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +66,7 @@ mod tests {
         assert_eq!(sync_window(&of("", "secrets"), configured), URGENT);
         assert_eq!(sync_window(&of("", "services"), configured), configured);
         assert_eq!(sync_window(&of("", "pods"), Duration::ZERO), Duration::ZERO);
+        assert!(critical(&of("", "secrets")) && critical(&of("storage.k8s.io", "csinodes")));
+        assert!(!critical(&of("apps", "secrets")) && !critical(&of("apps", "deployments")));
     }
 }

@@ -10,7 +10,9 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::future::FutureExt;
 
+use crate::io::flash;
 use crate::io::flash::Disk;
+use crate::io::flash::Flash;
 use crate::io::http::server::Door;
 use crate::io::net::Listener;
 use crate::io::signal;
@@ -79,12 +81,24 @@ impl App {
         let unusable = |why: &dyn fmt::Display| {
             Error::State(format!("--state-dir {:?}: {why}", config.state_dir))
         };
-        let flash = Disk::open(&folder).map_err(|error| unusable(&error))?;
+        let flash: Arc<dyn Flash> = match Disk::open(&folder) {
+            Ok(disk) => Arc::new(disk),
+            // A node whose flash has died must not lose the cloud as well.
+            Err(error) if flash::is_fault(&error) => {
+                log::error!(
+                    "the state folder can't be used, so nothing is mirrored: {error} folder={}",
+                    folder.display()
+                );
+                Arc::new(flash::Absent)
+            }
+            Err(error) => return Err(unusable(&error)),
+        };
         let mirror = Mirror::open(
-            Arc::new(flash),
+            flash,
             mirror::Options {
                 sync_window: config.sync_window,
                 stamp: |object, version| object::with_resource_version(object, version).ok(),
+                cap: config.flash_cap,
             },
         )
         .map_err(|error| unusable(&error))?;

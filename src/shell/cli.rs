@@ -69,6 +69,9 @@ struct AgentVerb {
     /// seconds that what is not a pod, secret or configmap may wait for its sync to flash (30)
     #[argh(option)]
     sync_window: Option<String>,
+    /// megabytes of flash that the mirror may hold (64)
+    #[argh(option)]
+    flash_cap: Option<String>,
     /// off, error, warn, info or debug (info)
     #[argh(option)]
     log_level: Option<String>,
@@ -143,6 +146,7 @@ impl From<AgentVerb> for Flags {
             state_dir: verb.state_dir,
             drop_name_prefix: verb.drop_name_prefix,
             sync_window: verb.sync_window,
+            flash_cap: verb.flash_cap,
             log_level: verb.log_level,
         }
     }

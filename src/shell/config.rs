@@ -32,6 +32,8 @@ pub struct Flags {
     pub drop_name_prefix: Option<String>,
     /// `--sync-window`
     pub sync_window: Option<String>,
+    /// `--flash-cap`
+    pub flash_cap: Option<String>,
     /// `--log-level`
     pub log_level: Option<String>,
 }
@@ -59,6 +61,8 @@ pub struct Config {
     pub drop_name_prefix: Option<String>,
     /// How long what is not a pod, a secret or a configmap may wait for its sync to flash.
     pub sync_window: Duration,
+    /// How many bytes the mirror may hold on flash.
+    pub flash_cap: u64,
     /// What is logged.
     pub log_level: log::LevelFilter,
 }
@@ -119,6 +123,9 @@ impl Config {
     /// How long the less urgent classes of data wait for their sync when nothing else is said.
     pub const SYNC_WINDOW: Duration = Duration::from_secs(30);
 
+    /// How many bytes the mirror may hold on flash when nothing else is said.
+    pub const FLASH_CAP: u64 = 64 << 20;
+
     /// Reads the flags.
     pub fn new(flags: Flags) -> Result<Self, Complaint> {
         let server = parse_server(flags.server.as_deref())?;
@@ -169,6 +176,9 @@ impl Config {
             sync_window: flags.sync_window.map_or(Ok(Self::SYNC_WINDOW), |text| {
                 seconds("--sync-window", &text)
             })?,
+            flash_cap: flags
+                .flash_cap
+                .map_or(Ok(Self::FLASH_CAP), |text| megabytes("--flash-cap", &text))?,
             log_level: flags
                 .log_level
                 .map_or(Ok(log::LevelFilter::Info), |text| level(&text))?,
@@ -293,6 +303,14 @@ fn seconds(flag: &'static str, text: &str) -> Result<Duration, Complaint> {
     value
         .map(Duration::from_secs)
         .ok_or_else(|| Complaint::new(flag, text, "must be seconds, 0 to 3600"))
+}
+
+fn megabytes(flag: &'static str, text: &str) -> Result<u64, Complaint> {
+    let value = text.parse::<u64>().ok();
+    value
+        .filter(|megabytes| (1..=1 << 20).contains(megabytes))
+        .map(|megabytes| megabytes << 20)
+        .ok_or_else(|| Complaint::new(flag, text, "must be megabytes, 1 to 1048576"))
 }
 
 fn level(text: &str) -> Result<log::LevelFilter, Complaint> {

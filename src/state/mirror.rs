@@ -15,13 +15,16 @@
 //!
 //! # What goes wrong
 //!
-//! After the first failed write a collection is dropped, from memory and if possible from flash: unknown is an answer
-//! that clients can live with, half a list is not. The others stand. The same goes for bytes that changed on flash.
+//! When something can't be written (a full disk, a medium that has become read only), the collection stays as it was
+//! committed last, nothing is added to it, and its readers must start anew. Bytes that changed on flash are another
+//! matter: the collection is dropped, from memory and if possible from flash, for unknown is an answer that clients can
+//! live with, half a list is not. The others stand.
 
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::rc::Weak;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -60,6 +63,7 @@ mod log;
 mod model;
 mod reader;
 mod recover;
+mod room;
 mod snapshot;
 mod staging;
 mod state;
@@ -101,6 +105,8 @@ pub struct Options {
     pub sync_window: Duration,
     /// How a deleted object gets the version of the list that it is missing from.
     pub stamp: Stamp,
+    /// How many bytes all collections together may hold on flash.
+    pub cap: u64,
 }
 
 /// Figures for the operator.
@@ -116,6 +122,10 @@ pub struct Stats {
     pub written_bytes: u64,
     /// Syncs of files since the start.
     pub syncs: u64,
+    /// Collections that had to leave for others since the start.
+    pub evicted: u64,
+    /// Collections that nothing can be added to, or that are not safe on flash.
+    pub failing: usize,
 }
 
 /// What all logs of a mirror share.
@@ -128,6 +138,10 @@ pub(crate) struct Shared {
     syncs: Cell<u64>,
     /// A file was removed, and the folder was not synced since.
     removed: Cell<bool>,
+    cap: u64,
+    /// The mirror itself: who may have to leave for whom.
+    mirror: Weak<Mirror>,
+    evicted: Cell<u64>,
 }
 
 /// All collections that this node remembers.
@@ -136,6 +150,8 @@ pub struct Mirror {
     logs: RefCell<BTreeMap<Collection, Rc<Log>>>,
     /// The number of the next file.
     next: Cell<u32>,
+    /// How often a collection was asked for.
+    uses: Cell<u64>,
     sync_window: Duration,
 }
 
@@ -149,7 +165,7 @@ impl Mirror {
     /// The mirror in a folder of its own. Only the heads of the files are read. A file that is none of ours, or that
     /// cannot be read, is removed or left out; an error means that the folder itself cannot be read.
     pub fn open(flash: Arc<dyn Flash>, options: Options) -> Result<Rc<Self>, Error> {
-        let mirror = Self {
+        let mirror = Rc::new_cyclic(|mirror| Self {
             shared: Rc::new(Shared {
                 flash,
                 stamp: options.stamp,
@@ -157,11 +173,15 @@ impl Mirror {
                 written: Cell::new(0),
                 syncs: Cell::new(0),
                 removed: Cell::new(false),
+                cap: options.cap,
+                mirror: Weak::clone(mirror),
+                evicted: Cell::new(0),
             }),
             logs: RefCell::default(),
             next: Cell::new(0),
+            uses: Cell::new(0),
             sync_window: options.sync_window,
-        };
+        });
         let mut names = mirror.shared.flash.list()?;
         // By number, so that of two files of one collection the later one stands.
         names.sort_by_key(|name| number(name));
@@ -178,7 +198,7 @@ impl Mirror {
                 mirror.shared.remove(&name);
             }
         }
-        Ok(Rc::new(mirror))
+        Ok(mirror)
     }
 
     /// The log of a collection that is complete or being filled.
@@ -298,6 +318,8 @@ impl Mirror {
             file_bytes: logs.values().map(|log| log.file_bytes()).sum(),
             written_bytes: self.shared.written.get(),
             syncs: self.shared.syncs.get(),
+            evicted: self.shared.evicted.get(),
+            failing: logs.values().filter(|log| log.is_failing()).count(),
         }
     }
 
@@ -306,6 +328,8 @@ impl Mirror {
         let Some(log) = self.logs.borrow().get(name).cloned() else {
             return Ok(None);
         };
+        self.uses.set(self.uses.get().wrapping_add(1));
+        log.used.set(self.uses.get());
         let loaded = log.load();
         if log.is_gone() {
             self.logs.borrow_mut().remove(name);
@@ -480,6 +504,7 @@ mod tests {
             let options = Options {
                 sync_window: Duration::ZERO,
                 stamp: |_, _| None,
+                cap: 64 << 20,
             };
             let mirror = Mirror::open(Arc::new(disk), options).expect("a folder");
             let name = testing::collection("configmaps");

@@ -41,6 +41,8 @@ const BACKOFF: Backoff = Backoff {
 };
 /// How long nothing is mirrored after the flash failed.
 const FLASH_REST: Duration = Duration::from_secs(60);
+/// How long a collection is not mirrored that found no room on flash, or that had to leave for another.
+const ROOM_REST: Duration = Duration::from_secs(600);
 
 /// All followers of the node.
 pub struct Followers {
@@ -55,6 +57,7 @@ struct Shared {
     followers: RefCell<HashMap<Collection, Rc<Follower>>>,
     pace: Pace,
     flash_failed: Cell<Option<Instant>>,
+    homeless: RefCell<HashMap<Collection, Instant>>,
 }
 
 /// One collection's follower.
@@ -115,6 +118,7 @@ impl Followers {
                 followers: RefCell::default(),
                 pace: Pace::default(),
                 flash_failed: Cell::new(None),
+                homeless: RefCell::default(),
             }),
         }
     }
@@ -138,6 +142,20 @@ impl Followers {
             })
     }
 
+    /// Whether the collection is not mirrored for now.
+    pub fn rests(&self, collection: &Collection) -> bool {
+        let failed = self.shared.flash_failed.get();
+        let mut homeless = self.shared.homeless.borrow_mut();
+        homeless.retain(|_, since| since.elapsed() < ROOM_REST);
+        failed.is_some_and(|failed| failed.elapsed() < FLASH_REST)
+            || homeless.contains_key(collection)
+    }
+
+    /// The mirror has refused what belongs to the collection.
+    pub fn rest(&self, collection: &Collection, error: &mirror::Error) {
+        self.shared.rest(collection, error);
+    }
+
     /// Becomes a reader of the collection, on behalf of who `identity` says. An error when the flash fails.
     pub fn attach(
         &self,
@@ -159,11 +177,7 @@ impl Followers {
             changed: Notify::new(),
             outdated: Cell::new(false),
         });
-        if shared
-            .flash_failed
-            .get()
-            .is_some_and(|failed| failed.elapsed() < FLASH_REST)
-        {
+        if self.rests(collection) {
             follower.state.replace(State::Unmirrored);
             return Ok(Reader::new(follower));
         }
@@ -289,6 +303,23 @@ impl Drop for Reader {
 }
 
 impl Shared {
+    fn rest(&self, collection: &Collection, error: &mirror::Error) {
+        match error {
+            mirror::Error::Io(_) | mirror::Error::Sealed => {
+                self.flash_failed.set(Some(Instant::now()));
+            }
+            mirror::Error::Full | mirror::Error::Gone | mirror::Error::TooLong => {
+                let mut homeless = self.homeless.borrow_mut();
+                homeless.insert(collection.clone(), Instant::now());
+            }
+            // What is wrong with it goes with it: it may be listed anew at once.
+            mirror::Error::Damaged { .. }
+            | mirror::Error::Incomplete
+            | mirror::Error::OutOfTurn
+            | mirror::Error::Behind { .. } => {}
+        }
+    }
+
     async fn follow(self: Rc<Self>, collection: Collection, follower: Rc<Follower>) {
         let linger = self.options.linger;
         self.drive(&collection, &follower)
@@ -359,7 +390,7 @@ impl Shared {
                 }
                 End::Flash(error) => {
                     log::error!("{collection} is not mirrored: {error}");
-                    self.flash_failed.set(Some(Instant::now()));
+                    self.rest(collection, &error);
                     follower.become_(State::Unmirrored);
                     return;
                 }

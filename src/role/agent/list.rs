@@ -26,6 +26,7 @@ use crate::role::agent::forward::Failure;
 use crate::rule::filter::Chain;
 use crate::rule::retention;
 use crate::rule::route::Version;
+use crate::state::mirror;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::Writer;
 use crate::wire::list::ListDecoder;
@@ -99,6 +100,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     };
     let follower = agent.followers.find(&collection);
     let copy = Copy {
+        agent: Rc::clone(agent),
         body,
         first: Some(first),
         gunzip: gzip.then(Gunzip::new),
@@ -121,7 +123,11 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
 
 /// The right to fill the collection's log, if this list may do so and nobody else does.
 fn writer(agent: &Agent, asked: &Asked, collection: &Collection) -> Option<Writer> {
-    if asked.mirrored().is_none() || !asked.plain() || asked.version() == Version::Exact {
+    if asked.mirrored().is_none()
+        || !asked.plain()
+        || asked.version() == Version::Exact
+        || agent.followers.rests(collection)
+    {
         return None;
     }
     let window = retention::sync_window(&collection.resource, agent.options.sync_window);
@@ -160,6 +166,7 @@ fn accepts_gzip(request: &Request) -> bool {
 
 /// A list on its way through.
 struct Copy {
+    agent: Rc<Agent>,
     body: Body,
     first: Option<Bytes>,
     gunzip: Option<Gunzip>,
@@ -251,8 +258,7 @@ impl Copy {
                         let (key, version) = object::key_and_version(item)?;
                         let typed = !object::has_type(item);
                         if let Err(error) = writer.item(&key, version, typed, item).await {
-                            log::warn!("{} is not mirrored: {error}", self.admitted.collection);
-                            self.log = None;
+                            self.unmirrored(&error);
                         }
                     }
                 }
@@ -307,8 +313,16 @@ impl Copy {
                 .map(|_| ())
         };
         if let Err(error) = committed.await {
-            log::warn!("{collection} is not mirrored: {error}");
+            self.unmirrored(&error);
         }
+    }
+
+    /// The mirror can't take the list in; it passes all the same.
+    fn unmirrored(&mut self, error: &mirror::Error) {
+        let collection = &self.admitted.collection;
+        log::warn!("{collection} is not mirrored: {error}");
+        self.agent.followers.rest(collection, error);
+        self.log = None;
     }
 
     fn give_up(&mut self, error: &dyn std::fmt::Display) {

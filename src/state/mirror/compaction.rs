@@ -56,7 +56,8 @@ impl Log {
         state.loaded
             && state.complete.is_some()
             && !state.staged
-            && dead > live.saturating_add(SLACK)
+            && !state.sealed
+            && (state.unsound || dead > live.saturating_add(SLACK))
             && state.end >= state.compact_from
     }
 
@@ -154,7 +155,7 @@ impl Log {
         state.generation = state.generation.wrapping_add(1);
         state.switched = (state.end, copier.written);
         (state.synced, state.marked, state.named) = (0, 0, false);
-        (state.due, state.compact_from) = (None, 0);
+        (state.due, state.compact_from, state.unsound) = (None, 0, false);
         self.hold(state, copier.to);
         self.committed(state, copier.written);
         Ok(())

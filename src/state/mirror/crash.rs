@@ -302,7 +302,7 @@ fn bytes_that_change_under_a_running_node_are_noticed_by_the_first_reader() -> R
 }
 
 #[test]
-fn the_first_failed_write_drops_that_collection_and_no_other() {
+fn what_cannot_be_written_leaves_the_collection_as_it_was_and_the_others_alone() {
     smol::block_on(async {
         for during_list in [false, true] {
             let flash = Memory::default();
@@ -320,39 +320,52 @@ fn the_first_failed_write_drops_that_collection_and_no_other() {
                 logs.push(log);
             }
             server.forget_pending();
+            let was = testing::content(&logs[0]).expect("readable");
+            let mut cursor = logs[0]
+                .cursor(logs[0].complete().expect("complete"))
+                .expect("C");
             flash.fail(Some(&logs[0].file_name));
             let mut writers = (logs[0].writer_wait().await, logs[1].writer_wait().await);
             server.change(&mut random);
             let before = server.clone();
             let failed = if during_list {
-                server.list(&mut writers.0).await.map(drop)
+                server.clone().list(&mut writers.0).await.map(drop)
             } else {
-                server.deliver(&mut writers.0).map(drop)
+                server.clone().deliver(&mut writers.0).map(drop)
             };
             assert!(matches!(failed, Err(Error::Io(_))));
-            assert!(matches!(
-                before.clone().list(&mut writers.0).await,
-                Err(Error::Gone)
-            ));
+            assert!(
+                before.clone().deliver(&mut writers.0).is_err(),
+                "an event is missing"
+            );
             before
                 .clone()
                 .deliver(&mut writers.1)
                 .expect("the other stands");
-            assert!(mirror.find(&bad).is_none());
             assert!(mirror.find(&good).is_some());
-            // The medium works again: the collection starts from nothing.
+            let next = cursor.next().expect("readable");
+            assert!(matches!(next, crate::state::mirror::Next::Reset));
+            assert_eq!(testing::content(&logs[0]).expect("readable"), was);
+            assert_eq!(mirror.stats().failing, 1, "the cut fails too");
+            let again = testing::open(&flash.after_kill());
+            let found = again.find(&bad).expect("still known");
+            assert_eq!(testing::content(&found).expect("readable"), was);
+            drop(writers);
+            // The medium works again; who starts anew finds all of it.
             flash.fail(None);
-            let log = mirror.ensure(&bad, Duration::ZERO).expect("a new log");
-            assert_eq!(log.complete(), None);
+            let again = testing::open(&flash);
+            let log = again.ensure(&bad, Duration::ZERO).expect("the log");
+            assert_eq!(testing::content(&log).expect("readable"), was);
             let mut writer = log.writer_wait().await;
             server.list(&mut writer).await.expect("a list");
-            assert_eq!(mirror.broader(&bad).len(), 1);
+            assert_ne!(testing::content(&log).expect("readable"), was);
+            assert_eq!(again.stats().failing, 0);
         }
     });
 }
 
 #[test]
-fn a_failed_sync_drops_the_collection_and_a_failed_compaction_does_not() {
+fn after_a_failed_sync_everything_is_written_again_and_a_failed_compaction_changes_nothing() {
     smol::block_on(async {
         let mut scene = Scene::new(3, 30_000);
         scene.server.change(&mut scene.random);
@@ -396,8 +409,19 @@ fn a_failed_sync_drops_the_collection_and_a_failed_compaction_does_not() {
             .list(&mut scene.log.writer_wait().await)
             .await
             .expect("a list");
+        let content = testing::content(&scene.log).expect("readable");
+        let generation = scene.log.state().generation;
         scene.flash.fail(Some(&scene.log.file_name));
         scene.mirror.tend(scene.clock.after(1)).await;
-        assert!(scene.mirror.find(scene.log.name()).is_none());
+        assert!(scene.log.is_failing());
+        assert_eq!(testing::content(&scene.log).expect("readable"), content);
+        scene.flash.fail(None);
+        scene.mirror.tend(scene.clock.after(1)).await;
+        assert_ne!(scene.log.state().generation, generation, "written again");
+        assert!(!scene.log.is_failing());
+        scene.mirror.tend(scene.clock.after(1)).await;
+        let again = testing::open(&scene.flash.after_power_cut(&mut scene.random));
+        let log = again.find(scene.log.name()).expect("known");
+        assert_eq!(testing::content(&log).expect("readable"), content);
     });
 }

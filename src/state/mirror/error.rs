@@ -9,8 +9,12 @@ use crate::wire::record::TooLong;
 /// What can go wrong with a log.
 #[derive(Debug)]
 pub enum Error {
-    /// The flash failed. After a failed write or sync the log is gone.
+    /// The flash failed. What was committed before stands.
     Io(io::Error),
+    /// There is no room: the collection is larger than its share, or nothing may leave for it.
+    Full,
+    /// The file can't be changed any more: it is on a medium that is read only now. What was committed stands.
+    Sealed,
     /// The file does not say any more what was written, at this offset. The log is gone.
     Damaged {
         /// Offset in bytes.
@@ -50,6 +54,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
+            Self::Full => f.write_str("there is no room left in the state folder's share"),
+            Self::Sealed => f.write_str("its file is read only"),
             Self::Damaged { at } => write!(f, "damaged at byte {at}"),
             Self::Gone => f.write_str("the collection was dropped"),
             Self::Incomplete => f.write_str("the collection is not complete"),

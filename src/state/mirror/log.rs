@@ -34,6 +34,8 @@ pub struct Log {
     pub(crate) changed: Notify,
     pub(crate) writing: Cell<bool>,
     pub(crate) released: Notify,
+    /// When it was last asked for, in turns of the mirror's count.
+    pub(crate) used: Cell<u64>,
 }
 
 /// An object as it is stored.
@@ -88,6 +90,7 @@ impl Log {
             changed: Notify::new(),
             writing: Cell::new(false),
             released: Notify::new(),
+            used: Cell::new(0),
         }
     }
 
@@ -200,7 +203,7 @@ impl Log {
     /// Makes the file.
     pub(crate) fn create(&self, state: &mut State) -> Result<Arc<dyn File>, Error> {
         let file = self.shared.flash.create(&self.file_name);
-        let file = file.map_err(|error| self.lose(state, error.into()))?;
+        let file = file.map_err(|error| self.stall(state, error.into()))?;
         (state.exists, state.named) = (true, false);
         Ok(self.hold(state, file))
     }
@@ -231,12 +234,19 @@ impl Log {
 
     /// Appends whole committed frames in line: a short write to the page cache.
     pub(crate) fn append(&self, state: &mut State, frames: &[u8]) -> Result<(), Error> {
+        if state.sealed {
+            return Err(Error::Sealed);
+        }
+        let end = state.end.saturating_add(frames.len() as u64);
+        if !self.shared.room(self, end) {
+            return Err(self.stall(state, Error::Full));
+        }
         let file = self.file(state)?;
         if let Err(error) = file.write_at(frames, state.end) {
-            return Err(self.lose(state, error.into()));
+            return Err(self.stall(state, error.into()));
         }
         self.count(frames.len());
-        self.committed(state, state.end.saturating_add(frames.len() as u64));
+        self.committed(state, end);
         Ok(())
     }
 
@@ -263,6 +273,33 @@ impl Log {
             record::append(buffer, &Record::Mark { synced, fresh })?;
         }
         Ok(())
+    }
+
+    /// Something could not be written. What was committed stands, and is what the log says from now on; what failed is cut
+    /// off, so that nothing of it comes back behind what is written next. Readers must start anew: they would wait for
+    /// what is not here. The error is given back, for the caller.
+    pub(crate) fn stall(&self, state: &mut State, error: Error) -> Error {
+        if state.gone {
+            return error;
+        }
+        ::log::error!(
+            "mirror: nothing is added to collection={} now: {error}",
+            self.name
+        );
+        if state.complete.is_none() {
+            self.clear(state);
+            return error;
+        }
+        (state.epoch, state.staged) = (state.epoch.wrapping_add(1), false);
+        let file = state
+            .file
+            .clone()
+            .map_or_else(|| self.shared.flash.open(&self.file_name), Ok);
+        if file.and_then(|file| file.truncate(state.end)).is_err() {
+            state.sealed = true;
+        }
+        self.changed.notify();
+        error
     }
 
     /// Drops the log for good: what it says cannot be relied on. The error is given back, for the caller.
@@ -304,6 +341,11 @@ impl Log {
         self.writing.get()
     }
 
+    pub(crate) fn is_failing(&self) -> bool {
+        let state = self.state.borrow();
+        state.sealed || state.unsound
+    }
+
     pub(crate) fn file_bytes(&self) -> u64 {
         self.state.borrow().end
     }
@@ -324,7 +366,7 @@ impl Log {
             Err(error) => Err(error),
         };
         if let Err(error) = cut {
-            self.lose(state, error);
+            self.stall(state, error);
         }
     }
 

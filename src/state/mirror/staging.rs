@@ -75,6 +75,7 @@ impl Writer {
         if state.gone {
             return Err(Error::Gone);
         }
+        self.failed = false;
         self.staging = Some(Staging {
             epoch: state.epoch,
             gate: Arc::new(Mutex::new(true)),
@@ -260,7 +261,10 @@ impl Writer {
     /// Makes a list count whose every byte is written.
     fn apply(&mut self, version: ResourceVersion, type_meta: &TypeMeta) -> Result<Changed, Error> {
         let mut state = self.log.state();
-        usable(&mut self.staging, &state)?;
+        let end = usable(&mut self.staging, &state)?.at;
+        if !self.log.shared.room(&self.log, end) {
+            return Err(Error::Full);
+        }
         let Some(staging) = self.staging.take() else {
             return Err(Error::OutOfTurn);
         };
@@ -302,6 +306,12 @@ impl Writer {
             } else {
                 self.log.create(&mut state)?
             };
+            if state.sealed {
+                return Err(Error::Sealed);
+            }
+            if staging.at.saturating_add(staging.buffer.len() as u64) > self.log.shared.share() {
+                return Err(Error::Full);
+            }
             (staging.written, staging.pending) = (true, true);
             let frames = std::mem::take(&mut staging.buffer);
             (file, frames, staging.at, Arc::clone(&staging.gate))
@@ -317,7 +327,7 @@ impl Writer {
         });
         let (mut frames, written) = written.await;
         let mut state = self.log.state();
-        written.map_err(|error| self.log.lose(&mut state, error.into()))?;
+        written.map_err(|error| self.log.stall(&mut state, error.into()))?;
         let Some(staging) = self.staging.as_mut() else {
             return Err(Error::OutOfTurn);
         };

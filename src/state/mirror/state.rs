@@ -41,6 +41,11 @@ pub(crate) struct State {
     pub(crate) synced: u64,
     pub(crate) marked: u64,
     pub(crate) dirty: bool,
+    /// A sync has failed: what it was to write may be missing on flash, whatever later syncs say. Mended by a compaction,
+    /// which writes everything again.
+    pub(crate) unsound: bool,
+    /// What failed to be written could not be cut off either: nothing may be appended.
+    pub(crate) sealed: bool,
     /// The file's name is not known to be on flash.
     pub(crate) named: bool,
     pub(crate) due: Option<Instant>,
@@ -76,6 +81,8 @@ impl State {
             synced: 0,
             marked: 0,
             dirty: false,
+            unsound: false,
+            sealed: false,
             named: false,
             due: None,
             sync_window,

@@ -50,6 +50,7 @@ pub(crate) fn open(flash: &Memory) -> Rc<Mirror> {
     let options = Options {
         sync_window: Duration::ZERO,
         stamp,
+        cap: 64 << 20,
     };
     Mirror::open(Arc::new(flash.clone()), options).expect("the folder can be listed")
 }

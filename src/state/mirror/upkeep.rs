@@ -38,7 +38,13 @@ impl Log {
         };
         if found.size > found.end {
             let cut = file.truncate(found.end).and_then(|()| file.sync_data());
-            cut.map_err(|error| self.lose(&mut state, error.into()))?;
+            if let Err(error) = cut {
+                ::log::warn!(
+                    "mirror: collection={} can be read and not written: {error}",
+                    self.name
+                );
+                state.sealed = true;
+            }
         }
         (state.loaded, state.end, state.index) = (true, found.end, found.index);
         (state.complete, state.listed) = (found.complete, found.listed);
@@ -114,9 +120,21 @@ impl Log {
         if state.generation != generation {
             return Ok(());
         }
-        // A failed sync may have thrown away what was to be written; trying again would say that it was.
-        synced.map_err(|error| self.lose(&mut state, error.into()))?;
-        (state.synced, state.named) = (through, true);
+        if let Err(error) = synced {
+            // It may have thrown away what was to be written; trying again would say that it was written.
+            (state.dirty, state.due) = (false, None);
+            if !std::mem::replace(&mut state.unsound, true) {
+                ::log::error!(
+                    "mirror: collection={} is not safe on flash: {error}",
+                    self.name
+                );
+                self.shared.work.notify();
+            }
+            return Err(error.into());
+        }
+        if !state.unsound {
+            (state.synced, state.named) = (through, true);
+        }
         // What was appended meanwhile waits for its own turn.
         (state.dirty, state.due) = (state.end > through, None);
         Ok(())

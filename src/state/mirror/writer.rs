@@ -19,6 +19,8 @@ pub struct Writer {
     pub(crate) staging: Option<Staging>,
     /// Reused for events.
     buffer: Vec<u8>,
+    /// An event is missing: only a list can make the log whole again.
+    pub(crate) failed: bool,
 }
 
 impl Log {
@@ -28,6 +30,7 @@ impl Log {
             log: Rc::clone(self),
             staging: None,
             buffer: Vec::new(),
+            failed: false,
         })
     }
 
@@ -75,7 +78,7 @@ impl Writer {
     /// Nothing more happened up to this version (a bookmark). It is remembered, not written.
     pub fn advance(&mut self, version: ResourceVersion) {
         let mut state = self.log.state();
-        if state.complete.is_some() {
+        if state.complete.is_some() && !self.failed {
             state.ahead = state.ahead.max(Some(version.0));
         }
     }
@@ -105,7 +108,7 @@ impl Writer {
         if state.gone {
             return Err(Error::Gone);
         }
-        if self.staging.is_some() {
+        if self.staging.is_some() || self.failed {
             return Err(Error::OutOfTurn);
         }
         if state.complete.is_none() {
@@ -146,7 +149,10 @@ impl Writer {
             offset: state.end.saturating_add(place.offset),
             ..place
         };
-        self.log.append(&mut state, &self.buffer)?;
+        if let Err(error) = self.log.append(&mut state, &self.buffer) {
+            self.failed = true;
+            return Err(error);
+        }
         state.marked = state.synced;
         if deleted {
             state.index.delete(key, version, place);
