@@ -4,6 +4,7 @@
 mod contest;
 mod crash;
 mod cut;
+mod documents;
 mod doors;
 mod flash;
 mod floors;

@@ -1,10 +1,11 @@
 //! The agent: this node's Kubernetes endpoint.
 //!
 //! One request: it is read ([`asked`]), routed (`rule::route`), and answered by the cloud ([`forward`], [`list`],
-//! [`get`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
+//! [`get`], [`document`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
 //! from the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
 
 pub mod asked;
+pub mod document;
 pub mod feed;
 pub mod follow;
 pub mod forward;
@@ -104,6 +105,7 @@ impl Agent {
         let way = route(self.facts(&asked, cloud));
         log::debug!("{} {} route={way:?}", request.method, request.target);
         match way {
+            Route::Document => Box::pin(document::document(&self, &asked, request)).await,
             Route::Cloud => Box::pin(forward::forward(&self, &asked, request)).await,
             Route::Tunnel => Box::pin(forward::tunnel(&self, &asked, request)).await,
             Route::Mirrored if asked.verb() == Verb::Get => {
@@ -126,13 +128,16 @@ impl Agent {
             Route::NotAcceptable => Err(Status::not_acceptable(
                 "only the following media types are accepted: application/json (the line to the API server is down)",
             )),
-            Route::Cloud | Route::Tunnel | Route::Mirrored | Route::Watch | Route::Refuse => {
-                Err(Status::unavailable(&format!(
-                    "the line to the API server is down: {} {} can't be answered on this node",
-                    asked.method(),
-                    asked.path()
-                )))
-            }
+            Route::Cloud
+            | Route::Tunnel
+            | Route::Mirrored
+            | Route::Watch
+            | Route::Document
+            | Route::Refuse => Err(Status::unavailable(&format!(
+                "the line to the API server is down: {} {} can't be answered on this node",
+                asked.method(),
+                asked.path()
+            ))),
         };
         answer.unwrap_or_else(|status| reply::status(&status))
     }

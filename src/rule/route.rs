@@ -15,6 +15,8 @@ pub struct Facts {
     pub upgrade: bool,
     /// It names a plain collection of a resource that is mirrored, with options that are understood.
     pub collection: bool,
+    /// It asks for discovery, the version or the OpenAPI documents.
+    pub document: bool,
     /// Its first choice is something that only the cloud makes: a Table, metadata only, YAML, CBOR, indented text.
     pub cloud_form: bool,
     /// Plain JSON is among what it accepts.
@@ -53,6 +55,8 @@ pub enum Route {
     Watch,
     /// What the mirror knows.
     Mirror,
+    /// The cloud, else what it said the last time.
+    Document,
     /// Nobody can: the line is down and this is not something that a mirror answers.
     Refuse,
     /// Nobody can in a form that the caller accepts.
@@ -67,6 +71,9 @@ pub fn route(facts: Facts) -> Route {
         } else {
             Route::Refuse
         };
+    }
+    if facts.document {
+        return Route::Document;
     }
     if !facts.collection {
         return if facts.cloud {
@@ -123,6 +130,7 @@ mod tests {
         verb: Verb::List,
         upgrade: false,
         collection: true,
+        document: false,
         cloud_form: false,
         json: true,
         version: Version::Recent,
@@ -267,6 +275,11 @@ mod tests {
             collection: false,
             ..LIST
         };
+        let document = Facts {
+            document: true,
+            ..other
+        };
+        assert_eq!(route(document), Route::Document);
         assert_eq!(route(other), Route::Cloud);
         assert_eq!(
             route(Facts {

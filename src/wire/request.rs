@@ -112,6 +112,20 @@ impl RequestInfo {
         info
     }
 
+    /// Whether it is about what a server can do: discovery, `/version`, `/openapi`.
+    pub fn is_document(&self) -> bool {
+        let parts: Vec<&str> = self.path.trim_matches('/').split('/').collect();
+        self.resource.is_none()
+            && matches!(
+                parts[..],
+                ["version" | "api" | "apis"]
+                    | ["api", _]
+                    | ["apis", _]
+                    | ["apis", _, _]
+                    | ["openapi", ..]
+            )
+    }
+
     fn read_path(&mut self) {
         let path = self.path.clone();
         let mut parts: Vec<String> = path.trim_matches('/').split('/').map(decode_path).collect();

@@ -36,6 +36,7 @@ pub struct Asked {
     collection: Option<Collection>,
     mirrored: bool,
     identity: HeaderMap,
+    credential: Credential,
 }
 
 impl Asked {
@@ -44,7 +45,8 @@ impl Asked {
         let info = RequestInfo::parse(request.method.as_str(), &request.target);
         let accept = Accept::parse(&joined(&request.headers, "accept"));
         let identity = identity(&request.headers);
-        let collection = info.collection(credential(&identity))?;
+        let credential = credential(&identity);
+        let collection = info.collection(credential.clone())?;
         let indented = info
             .options
             .pretty
@@ -62,6 +64,7 @@ impl Asked {
             collection,
             mirrored,
             identity,
+            credential,
             info,
         })
     }
@@ -111,6 +114,11 @@ impl Asked {
         &self.identity
     }
 
+    /// Whose right to read is used.
+    pub fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
     /// Whether a mirror complete at `complete` has passed the version that is asked for.
     pub fn passed_by(&self, complete: Option<ResourceVersion>) -> bool {
         let Some(complete) = complete else {
@@ -148,6 +156,7 @@ impl Asked {
             verb: self.info.verb,
             upgrade: self.upgrade,
             collection: self.mirrored,
+            document: self.method == Method::GET && self.info.is_document(),
             cloud_form: self.cloud_form,
             json: self.json,
             version: self.version(),

@@ -147,7 +147,8 @@ fn writer(agent: &Agent, asked: &Asked, collection: &Collection) -> Option<Write
     }
 }
 
-fn accepts_gzip(request: &Request) -> bool {
+/// Whether the client takes gzip.
+pub fn accepts_gzip(request: &Request) -> bool {
     request
         .headers
         .get_all("accept-encoding")

@@ -299,6 +299,7 @@ async fn serve(
         accept: header("accept").unwrap_or_default(),
         gzip: header("accept-encoding").is_some_and(|value| value.contains("gzip")),
         content_type: header("content-type").unwrap_or_default(),
+        if_none_match: header("if-none-match").unwrap_or_default(),
         body: Vec::new(),
     };
     let recorded = Recorded {
