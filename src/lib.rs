@@ -81,5 +81,7 @@ pub mod shell {
     pub mod app;
     pub mod cli;
     pub mod config;
+    pub mod kubeconfig;
     pub mod logger;
+    pub mod settings;
 }

@@ -10,6 +10,7 @@ mod flash;
 mod floors;
 mod homecoming;
 mod lists;
+mod servers;
 mod support;
 mod watches;
 

@@ -1,8 +1,8 @@
 //! TLS towards a server: who it must be, who we are, read from files that may change.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,13 +23,57 @@ use smol::io::AsyncWrite;
 /// A stream inside TLS.
 pub type Stream<S> = TlsStream<S>;
 
-/// The files that say whom to trust and who we are.
-#[derive(Clone, Debug)]
+/// Where PEM text stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pem {
+    /// In a file, which may change.
+    File(PathBuf),
+    /// Here.
+    Text {
+        /// What it is called in errors.
+        name: String,
+        /// The text.
+        text: Vec<u8>,
+    },
+}
+
+impl Pem {
+    fn read(&self) -> Result<Cow<'_, [u8]>, Error> {
+        match self {
+            Self::File(path) => std::fs::read(path)
+                .map(Cow::Owned)
+                .map_err(|error| wrong(self, &error)),
+            Self::Text { text, .. } => Ok(Cow::Borrowed(text)),
+        }
+    }
+
+    /// When the file was last written, and its size. Times are only ever compared for being the same.
+    fn stamp(&self) -> Option<(SystemTime, u64)> {
+        match self {
+            Self::File(path) => std::fs::metadata(path)
+                .and_then(|meta| Ok((meta.modified()?, meta.len())))
+                .ok(),
+            Self::Text { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Text { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+/// What says whom to trust and who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// PEM certificates of the authorities that a server's certificate is checked against.
-    pub ca: PathBuf,
-    /// PEM certificate chain and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Certificates of the authorities that a server's certificate is checked against.
+    pub ca: Pem,
+    /// Certificate chain and key.
+    pub identity: Option<(Pem, Pem)>,
 }
 
 /// The protocols that are offered by ALPN.
@@ -44,13 +88,13 @@ pub enum Offer {
 /// A file that can't be used: which, and why.
 #[derive(Debug)]
 pub struct Error {
-    path: PathBuf,
+    what: String,
     why: String,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.why)
+        write!(f, "{}: {}", self.what, self.why)
     }
 }
 
@@ -121,16 +165,11 @@ impl Connector {
     }
 }
 
-/// When the files were last written, and their sizes. Times are only ever compared for being the same.
 fn stamps(files: &Files) -> Vec<Option<(SystemTime, u64)>> {
     let identity = files.identity.iter().flat_map(|(cert, key)| [cert, key]);
     std::iter::once(&files.ca)
         .chain(identity)
-        .map(|path| {
-            std::fs::metadata(path)
-                .and_then(|meta| Ok((meta.modified()?, meta.len())))
-                .ok()
-        })
+        .map(Pem::stamp)
         .collect()
 }
 
@@ -148,16 +187,11 @@ fn configurations(files: &Files) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>
     let mut http2 = match &files.identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
-            let private = PrivateKeyDer::from_pem_file(key)
+            let private = PrivateKeyDer::from_pem_slice(&key.read()?)
                 .map_err(|error| pem(key, "a PEM private key", &error))?;
             builder
                 .with_client_auth_cert(certificates(chain)?, private)
-                .map_err(|error| {
-                    wrong(
-                        chain,
-                        &format!("does not go with {}: {error}", key.display()),
-                    )
-                })?
+                .map_err(|error| wrong(chain, &format!("does not go with {key}: {error}")))?
         }
     };
     // Two to four tickets do: there is one connection, and now and then a second (h2.md).
@@ -168,28 +202,25 @@ fn configurations(files: &Files) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>
     Ok((Arc::new(http2), Arc::new(http1)))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
+fn certificates(from: &Pem) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let text = from.read()?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => {
-            Err(wrong(path, &"holds no PEM certificate"))
+            Err(wrong(from, &"holds no PEM certificate"))
         }
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(pem(path, "PEM certificates", &error)),
+        Err(error) => Err(pem(from, "PEM certificates", &error)),
     }
 }
 
-fn pem(path: &Path, wanted: &str, error: &rustls_pki_types::pem::Error) -> Error {
-    match error {
-        rustls_pki_types::pem::Error::Io(error) => wrong(path, error),
-        error => wrong(path, &format!("can't be read as {wanted}: {error:?}")),
-    }
+fn pem(from: &Pem, wanted: &str, error: &rustls_pki_types::pem::Error) -> Error {
+    wrong(from, &format!("can't be read as {wanted}: {error:?}"))
 }
 
-fn wrong(path: &Path, why: &dyn fmt::Display) -> Error {
+fn wrong(what: &Pem, why: &dyn fmt::Display) -> Error {
     Error {
-        path: path.to_owned(),
+        what: what.to_string(),
         why: why.to_string(),
     }
 }
@@ -209,10 +240,10 @@ mod tests {
             Self(path)
         }
 
-        fn write(&self, name: &str, text: &str) -> PathBuf {
+        fn write(&self, name: &str, text: &str) -> Pem {
             let path = self.0.join(name);
             fs::write(&path, text).expect("a file");
-            path
+            Pem::File(path)
         }
     }
 
@@ -236,7 +267,7 @@ mod tests {
         let (certificate, key) = pair();
         let ca = folder.write("ca.crt", &certificate);
         let missing = Client::new(Files {
-            ca: folder.0.join("none"),
+            ca: Pem::File(folder.0.join("none")),
             identity: None,
         })
         .err()

@@ -17,7 +17,6 @@ use crate::io::http::server::Door;
 use crate::io::net::Listener;
 use crate::io::signal;
 use crate::io::signal::Signal;
-use crate::io::tls;
 use crate::k8s::status::Status;
 use crate::role::agent;
 use crate::role::agent::Agent;
@@ -27,6 +26,7 @@ use crate::rule::filter::nameprefix::NamePrefix;
 use crate::rule::health::Thresholds;
 use crate::shell::admin;
 use crate::shell::config::Config;
+use crate::shell::settings::Settings;
 use crate::state::mirror;
 use crate::state::mirror::Mirror;
 use crate::state::upstream;
@@ -44,8 +44,8 @@ const MIRROR: &str = "mirror";
 /// Why the process can't run.
 #[derive(Debug)]
 pub enum Error {
-    /// A flag's value can't be used.
-    Usage(String),
+    /// What the configuration says can't be used.
+    Config(String),
     /// The state folder can't be used.
     State(String),
     /// A door can't be opened.
@@ -55,7 +55,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(why) | Self::State(why) | Self::Door(why) => f.write_str(why),
+            Self::Config(why) | Self::State(why) | Self::Door(why) => f.write_str(why),
         }
     }
 }
@@ -71,11 +71,13 @@ pub struct App {
     door: Rc<Door>,
     admin: Rc<Door>,
     signals: signal::Listener,
+    said: Settings,
 }
 
 impl App {
     /// Constructs everything and opens the doors' sockets; nobody is let in yet.
-    pub fn build(config: &Config) -> Result<Self, Error> {
+    /// `said` is what is read again at `SIGHUP`.
+    pub fn build(config: &Config, said: Settings) -> Result<Self, Error> {
         let executor = Rc::new(LocalExecutor::new());
         let folder = config.state_dir.join(MIRROR);
         let unusable = |why: &dyn fmt::Display| {
@@ -102,20 +104,8 @@ impl App {
             },
         )
         .map_err(|error| unusable(&error))?;
-        let upstream = Upstream::new(
-            upstream::Options {
-                host: config.server.host.clone(),
-                port: config.server.port,
-                files: tls::Files {
-                    ca: config.ca.clone(),
-                    identity: config.identity.clone(),
-                },
-                token_file: config.token_file.clone(),
-                thresholds: Thresholds::default(),
-            },
-            Rc::clone(&executor),
-        )
-        .map_err(|error| Error::Usage(error.to_string()))?;
+        let upstream = Upstream::new(upstream_options(config), Rc::clone(&executor))
+            .map_err(|error| Error::Config(error.to_string()))?;
         let prefix = config.drop_name_prefix.as_deref().map(NamePrefix::new);
         let chain = Chain::new(
             prefix
@@ -158,6 +148,7 @@ impl App {
             door: Rc::new(door),
             admin: Rc::new(operator),
             signals,
+            said,
         })
     }
 
@@ -187,9 +178,7 @@ impl App {
             let signals = &mut self.signals;
             let stopped = async {
                 while signals.next().await == Signal::Reload {
-                    log::info!(
-                        "files are read again when they change; there is nothing else to reload"
-                    );
+                    reload(&self.said, &self.upstream);
                 }
             };
             self.door.open().or(stopped).await;
@@ -217,6 +206,34 @@ impl App {
             }
         };
         closed.or(late).await;
+    }
+}
+
+fn upstream_options(config: &Config) -> upstream::Options {
+    upstream::Options {
+        servers: config.servers.clone(),
+        balance: config.balance,
+        files: config.files.clone(),
+        token: config.token.clone(),
+        thresholds: Thresholds::default(),
+    }
+}
+
+/// Reads the configuration again. What it says of servers, trust and identity counts from now on, and how much is logged; the
+/// rest at the next start. A wrong one changes nothing.
+fn reload(said: &Settings, upstream: &Upstream) {
+    let changed = Config::load(said.clone())
+        .map_err(|complaint| complaint.to_string())
+        .and_then(|config| {
+            upstream
+                .change(upstream_options(&config))
+                .map_err(|error| error.to_string())?;
+            log::set_max_level(config.log_level);
+            Ok(())
+        });
+    match changed {
+        Ok(()) => log::info!("the configuration was read again"),
+        Err(why) => log::error!("the configuration stays as it was: {why}"),
     }
 }
 

@@ -7,14 +7,17 @@ use argh::FromArgs;
 
 use crate::shell::app;
 use crate::shell::app::App;
+use crate::shell::config;
 use crate::shell::config::Config;
-use crate::shell::config::Flags;
 use crate::shell::logger;
+use crate::shell::settings::Settings;
 
 /// Something failed that is nobody's mistake in writing.
 const FAILED: u8 = 1;
 /// The command line is wrong (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
+/// The configuration is wrong (`EX_CONFIG`).
+const CONFIG: u8 = 78;
 /// The state folder can't be used (`EX_IOERR`).
 const IO: u8 = 74;
 
@@ -36,9 +39,18 @@ enum Verb {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "agent")]
 struct AgentVerb {
-    /// the API server, https://HOST[:PORT]
+    /// a TOML file of these settings, flags win (/etc/toono/toono.toml if it is there)
     #[argh(option)]
-    server: Option<String>,
+    config: Option<String>,
+    /// a kubeconfig: its current context says server, trust and identity
+    #[argh(option)]
+    kubeconfig: Option<String>,
+    /// an API server, https://HOST[:PORT]; several times for several
+    #[argh(option)]
+    server: Vec<String>,
+    /// which of several: round-robin or priority (round-robin)
+    #[argh(option)]
+    lb_mode: Option<String>,
     /// PEM file of the authority that signed the API server's certificate
     #[argh(option)]
     ca: Option<String>,
@@ -111,20 +123,21 @@ pub fn main(arguments: Vec<String>) -> ExitCode {
 }
 
 fn agent(verb: AgentVerb) -> ExitCode {
-    let config = match Config::new(verb.into()) {
+    let said = verb.said();
+    let config = match Config::load(said.clone()) {
         Ok(config) => config,
         Err(complaint) => {
             complain(&complaint.to_string());
-            return ExitCode::from(USAGE);
+            return ExitCode::from(CONFIG);
         }
     };
     logger::start(config.log_level);
-    match App::build(&config).and_then(App::run) {
+    match App::build(&config, said).and_then(App::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(match error {
-                app::Error::Usage(_) => USAGE,
+                app::Error::Config(_) => CONFIG,
                 app::Error::State(_) => IO,
                 app::Error::Door(_) => FAILED,
             })
@@ -132,23 +145,35 @@ fn agent(verb: AgentVerb) -> ExitCode {
     }
 }
 
-impl From<AgentVerb> for Flags {
-    fn from(verb: AgentVerb) -> Self {
-        Self {
-            server: verb.server,
-            ca: verb.ca,
-            cert: verb.cert,
-            key: verb.key,
-            token_file: verb.token_file,
-            node_name: verb.node_name,
-            listen: verb.listen,
-            admin_listen: verb.admin_listen,
-            state_dir: verb.state_dir,
-            drop_name_prefix: verb.drop_name_prefix,
-            sync_window: verb.sync_window,
-            flash_cap: verb.flash_cap,
-            log_level: verb.log_level,
+impl AgentVerb {
+    /// What was said, by key.
+    fn said(self) -> Settings {
+        let mut said = Settings::default();
+        for (key, text) in [
+            (config::FILE_FLAG, self.config),
+            ("kubeconfig", self.kubeconfig),
+            ("lb-mode", self.lb_mode),
+            ("ca", self.ca),
+            ("cert", self.cert),
+            ("key", self.key),
+            ("token-file", self.token_file),
+            ("node-name", self.node_name),
+            ("listen", self.listen),
+            ("admin-listen", self.admin_listen),
+            ("state-dir", self.state_dir),
+            ("drop-name-prefix", self.drop_name_prefix),
+            ("sync-window", self.sync_window),
+            ("flash-cap", self.flash_cap),
+            ("log-level", self.log_level),
+        ] {
+            if let Some(text) = text {
+                said.flag(key, text);
+            }
         }
+        for text in self.server {
+            said.flag("server", text);
+        }
+        said
     }
 }
 

@@ -1,54 +1,56 @@
-//! Flags as typed become the configuration as meant, once; a wrong value is refused by name.
+//! What was said becomes what is meant, once; a wrong value is refused by name.
 
-use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::io::tls;
+use crate::io::tls::Pem;
 use crate::io::tls::ServerName;
+use crate::shell::kubeconfig::Kubeconfig;
+use crate::shell::settings::Complaint;
+use crate::shell::settings::Origin;
+use crate::shell::settings::Settings;
+use crate::shell::settings::Value;
+use crate::state::upstream::Address;
+use crate::state::upstream::Balance;
+use crate::state::upstream::Token;
 
-/// What `toono agent` was told, as typed.
-#[derive(Debug, Default)]
-pub struct Flags {
-    /// `--server`
-    pub server: Option<String>,
-    /// `--ca`
-    pub ca: Option<String>,
-    /// `--cert`
-    pub cert: Option<String>,
-    /// `--key`
-    pub key: Option<String>,
-    /// `--token-file`
-    pub token_file: Option<String>,
-    /// `--node-name`
-    pub node_name: Option<String>,
-    /// `--listen`
-    pub listen: Option<String>,
-    /// `--admin-listen`
-    pub admin_listen: Option<String>,
-    /// `--state-dir`
-    pub state_dir: Option<String>,
-    /// `--drop-name-prefix`
-    pub drop_name_prefix: Option<String>,
-    /// `--sync-window`
-    pub sync_window: Option<String>,
-    /// `--flash-cap`
-    pub flash_cap: Option<String>,
-    /// `--log-level`
-    pub log_level: Option<String>,
-}
+/// The keys of the configuration file; each is a flag too.
+pub const KEYS: [&str; 15] = [
+    "kubeconfig",
+    "server",
+    "lb-mode",
+    "ca",
+    "cert",
+    "key",
+    "token-file",
+    "node-name",
+    "listen",
+    "admin-listen",
+    "state-dir",
+    "drop-name-prefix",
+    "sync-window",
+    "flash-cap",
+    "log-level",
+];
+
+/// The flag that names the configuration file, and where it is when nothing is said.
+pub const FILE_FLAG: &str = "config";
+const FILE: &str = "/etc/toono/toono.toml";
 
 /// What `toono agent` is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The API server.
-    pub server: Server,
-    /// PEM file with the certificates that the API server's is checked against.
-    pub ca: PathBuf,
-    /// PEM files with the agent's certificate chain and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// File with the agent's bearer token.
-    pub token_file: Option<PathBuf>,
+    /// The API servers.
+    pub servers: Vec<Address>,
+    /// Which of them is used.
+    pub balance: Balance,
+    /// Whom to trust, and the agent's certificate.
+    pub files: tls::Files,
+    /// The agent's bearer token.
+    pub token: Option<Token>,
     /// The node's name.
     pub node_name: String,
     /// Where node components ask.
@@ -67,52 +69,6 @@ pub struct Config {
     pub log_level: log::LevelFilter,
 }
 
-/// Host and port of an API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// DNS name or IP address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-/// A flag, its value, and what is allowed instead.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Complaint {
-    flag: &'static str,
-    value: Option<String>,
-    allowed: String,
-}
-
-impl Complaint {
-    fn new(flag: &'static str, value: &str, allowed: impl Into<String>) -> Self {
-        Self {
-            flag,
-            value: Some(value.to_owned()),
-            allowed: allowed.into(),
-        }
-    }
-
-    fn missing(flag: &'static str, allowed: impl Into<String>) -> Self {
-        Self {
-            flag,
-            value: None,
-            allowed: allowed.into(),
-        }
-    }
-}
-
-impl fmt::Display for Complaint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.value {
-            Some(value) => write!(f, "{} {value:?}: {}", self.flag, self.allowed),
-            None => write!(f, "{} is missing: {}", self.flag, self.allowed),
-        }
-    }
-}
-
-impl std::error::Error for Complaint {}
-
 impl Config {
     /// Where node components ask when nothing else is said: YurtHub's port, so that kubeconfigs stay.
     pub const LISTEN: &'static str = "127.0.0.1:10261";
@@ -122,76 +78,130 @@ impl Config {
     pub const STATE_DIR: &'static str = "/var/lib/toono";
     /// How long the less urgent classes of data wait for their sync when nothing else is said.
     pub const SYNC_WINDOW: Duration = Duration::from_secs(30);
-
     /// How many bytes the mirror may hold on flash when nothing else is said.
     pub const FLASH_CAP: u64 = 64 << 20;
 
-    /// Reads the flags.
-    pub fn new(flags: Flags) -> Result<Self, Complaint> {
-        let server = parse_server(flags.server.as_deref())?;
-        let ca = flags.ca.ok_or_else(|| {
-            Complaint::missing(
-                "--ca",
-                "the PEM file of the authority that signed the API server's certificate",
-            )
-        })?;
-        let identity = match (flags.cert, flags.key) {
-            (Some(cert), Some(key)) => Some((file("--cert", &cert)?, file("--key", &key)?)),
-            (None, None) => None,
-            (Some(_), None) => {
-                return Err(Complaint::missing(
-                    "--key",
-                    "--cert needs the key that belongs to it",
-                ));
-            }
-            (None, Some(_)) => {
-                return Err(Complaint::missing(
-                    "--cert",
-                    "--key needs the certificate that belongs to it",
-                ));
-            }
-        };
+    /// Reads the flags, the configuration file (the one that `--config` names, or the usual one if it is there), and the
+    /// kubeconfig if one is named.
+    pub fn load(mut flags: Settings) -> Result<Self, Complaint> {
+        match flags.one(FILE_FLAG)?.map(|value| value.text.clone()) {
+            Some(path) => flags.read(Path::new(&path), &KEYS)?,
+            None if Path::new(FILE).exists() => flags.read(Path::new(FILE), &KEYS)?,
+            None => {}
+        }
+        Self::new(&flags)
+    }
+
+    /// Reads what was said.
+    pub fn new(said: &Settings) -> Result<Self, Complaint> {
+        let kubeconfig = said
+            .one("kubeconfig")?
+            .map(|value| Kubeconfig::read(&file(value)?))
+            .transpose()?;
         Ok(Self {
-            server,
-            ca: file("--ca", &ca)?,
-            identity,
-            token_file: flags
-                .token_file
-                .map(|path| file("--token-file", &path))
-                .transpose()?,
-            node_name: node_name(flags.node_name)?,
-            listen: address("--listen", flags.listen.as_deref().unwrap_or(Self::LISTEN))?,
-            admin_listen: address(
-                "--admin-listen",
-                flags.admin_listen.as_deref().unwrap_or(Self::ADMIN_LISTEN),
-            )?,
-            state_dir: folder(
-                "--state-dir",
-                flags.state_dir.as_deref().unwrap_or(Self::STATE_DIR),
-            )?,
-            drop_name_prefix: flags
-                .drop_name_prefix
-                .map(|prefix| name_prefix(&prefix))
-                .transpose()?,
-            sync_window: flags.sync_window.map_or(Ok(Self::SYNC_WINDOW), |text| {
-                seconds("--sync-window", &text)
-            })?,
-            flash_cap: flags
-                .flash_cap
-                .map_or(Ok(Self::FLASH_CAP), |text| megabytes("--flash-cap", &text))?,
-            log_level: flags
-                .log_level
-                .map_or(Ok(log::LevelFilter::Info), |text| level(&text))?,
+            servers: servers(said, kubeconfig.as_ref())?,
+            balance: said
+                .one("lb-mode")?
+                .map_or(Ok(Balance::default()), balance)?,
+            files: files(said, kubeconfig.as_ref())?,
+            token: match said.one("token-file")? {
+                Some(value) => Some(Token::File(file(value)?)),
+                None => kubeconfig.and_then(|kubeconfig| kubeconfig.token),
+            },
+            node_name: node_name(said.one("node-name")?)?,
+            listen: address(said, "listen", Self::LISTEN)?,
+            admin_listen: address(said, "admin-listen", Self::ADMIN_LISTEN)?,
+            state_dir: said
+                .one("state-dir")?
+                .map_or(Ok(Self::STATE_DIR.into()), folder)?,
+            drop_name_prefix: said.one("drop-name-prefix")?.map(name_prefix).transpose()?,
+            sync_window: said
+                .one("sync-window")?
+                .map_or(Ok(Self::SYNC_WINDOW), seconds)?,
+            flash_cap: said
+                .one("flash-cap")?
+                .map_or(Ok(Self::FLASH_CAP), megabytes)?,
+            log_level: said
+                .one("log-level")?
+                .map_or(Ok(log::LevelFilter::Info), level)?,
         })
     }
 }
 
-fn parse_server(text: Option<&str>) -> Result<Server, Complaint> {
-    const ALLOWED: &str =
-        "must be https://HOST[:PORT] of the API server, e.g. https://192.0.2.10:6443";
-    let text = text.ok_or_else(|| Complaint::missing("--server", ALLOWED))?;
-    let wrong = || Complaint::new("--server", text, ALLOWED);
-    let authority = text
+/// The servers that were named, else the kubeconfig's.
+fn servers(said: &Settings, kubeconfig: Option<&Kubeconfig>) -> Result<Vec<Address>, Complaint> {
+    let named = said.all("server");
+    let tls_name = kubeconfig.and_then(|kubeconfig| kubeconfig.tls_name.clone());
+    if named.is_empty() {
+        let Some(kubeconfig) = kubeconfig else {
+            return Err(Complaint::missing("server", SERVER));
+        };
+        let value = Value {
+            key: "server",
+            text: kubeconfig.server.clone(),
+            origin: Origin::Other("the kubeconfig"),
+        };
+        let address = server(&value)?;
+        return Ok(vec![Address {
+            tls_name,
+            ..address
+        }]);
+    }
+    let mut servers: Vec<Address> = Vec::new();
+    for value in named {
+        let address = Address {
+            tls_name: tls_name.clone(),
+            ..server(value)?
+        };
+        if servers.contains(&address) {
+            return Err(value.wrong("was said before"));
+        }
+        servers.push(address);
+    }
+    Ok(servers)
+}
+
+/// The files that were named, else what the kubeconfig says.
+fn files(said: &Settings, kubeconfig: Option<&Kubeconfig>) -> Result<tls::Files, Complaint> {
+    let pem = |key| {
+        let value = said.one(key)?;
+        value.map(|value| file(value).map(Pem::File)).transpose()
+    };
+    let ca = match (pem("ca")?, kubeconfig) {
+        (Some(ca), _) => ca,
+        (None, Some(kubeconfig)) => kubeconfig.ca.clone(),
+        (None, None) => {
+            return Err(Complaint::missing(
+                "ca",
+                "the PEM file of the authority that signed the API server's certificate",
+            ));
+        }
+    };
+    let identity = match (pem("cert")?, pem("key")?) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => kubeconfig.and_then(|kubeconfig| kubeconfig.identity.clone()),
+        (Some(_), None) => {
+            return Err(Complaint::missing(
+                "key",
+                "--cert needs the key that belongs to it",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(Complaint::missing(
+                "cert",
+                "--key needs the certificate that belongs to it",
+            ));
+        }
+    };
+    Ok(tls::Files { ca, identity })
+}
+
+const SERVER: &str = "must be https://HOST[:PORT] of the API server, e.g. https://192.0.2.10:6443";
+
+fn server(value: &Value) -> Result<Address, Complaint> {
+    let wrong = || value.wrong(SERVER);
+    let authority = value
+        .text
         .strip_prefix("https://")
         .ok_or_else(wrong)?
         .trim_end_matches('/');
@@ -218,140 +228,142 @@ fn parse_server(text: Option<&str>) -> Result<Server, Complaint> {
     if ServerName::try_from(host).is_err() {
         return Err(wrong());
     }
-    Ok(Server {
+    Ok(Address {
         host: host.to_owned(),
         port,
+        tls_name: None,
     })
 }
 
+fn balance(value: &Value) -> Result<Balance, Complaint> {
+    match value.text.as_str() {
+        "round-robin" => Ok(Balance::RoundRobin),
+        "priority" => Ok(Balance::Priority),
+        _ => Err(value.wrong("must be round-robin or priority")),
+    }
+}
+
 /// The node's name as given, else the host's, as kubelet has it.
-fn node_name(given: Option<String>) -> Result<String, Complaint> {
-    const ALLOWED: &str =
-        "must be a node name: lower case letters, digits, '-' and '.', at most 253";
-    let (text, flag) = match given {
-        Some(text) => (text, "--node-name"),
-        None => {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            (
-                host.trim().to_ascii_lowercase(),
-                "--node-name (taken from the host)",
-            )
+fn node_name(given: Option<&Value>) -> Result<String, Complaint> {
+    let value = given.cloned().unwrap_or_else(|| {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Value {
+            key: "node-name",
+            text: host.trim().to_ascii_lowercase(),
+            origin: Origin::Other("the host"),
         }
-    };
+    });
     let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    let bytes = text.as_bytes();
+    let bytes = value.text.as_bytes();
     if bytes.len() > 253
         || !bytes.iter().all(|b| letter(*b))
         || !edge(bytes.first())
         || !edge(bytes.last())
     {
-        return Err(Complaint::new(flag, &text, ALLOWED));
+        return Err(value
+            .wrong("must be a node name: lower case letters, digits, '-' and '.', at most 253"));
     }
-    Ok(text)
+    Ok(value.text)
 }
 
-fn address(flag: &'static str, text: &str) -> Result<SocketAddr, Complaint> {
-    text.parse()
-        .map_err(|_| Complaint::new(flag, text, "must be ADDRESS:PORT, e.g. 127.0.0.1:10261"))
+fn address(said: &Settings, key: &'static str, usual: &str) -> Result<SocketAddr, Complaint> {
+    const ALLOWED: &str = "must be ADDRESS:PORT, e.g. 127.0.0.1:10261";
+    match said.one(key)? {
+        Some(value) => value.text.parse().map_err(|_| value.wrong(ALLOWED)),
+        None => usual.parse().map_err(|_| Complaint::missing(key, ALLOWED)),
+    }
 }
 
-fn file(flag: &'static str, text: &str) -> Result<PathBuf, Complaint> {
-    let path = PathBuf::from(text);
+fn file(value: &Value) -> Result<PathBuf, Complaint> {
+    let path = PathBuf::from(&value.text);
     match std::fs::metadata(&path) {
         Ok(meta) if !meta.is_dir() => Ok(path),
-        Ok(_) => Err(Complaint::new(
-            flag,
-            text,
-            "must be a file, this is a folder",
-        )),
-        Err(error) => Err(Complaint::new(
-            flag,
-            text,
-            format!("must be a file that can be read: {error}"),
-        )),
+        Ok(_) => Err(value.wrong("must be a file, this is a folder")),
+        Err(error) => Err(value.wrong(format!("must be a file that can be read: {error}"))),
     }
 }
 
-fn folder(flag: &'static str, text: &str) -> Result<PathBuf, Complaint> {
-    let path = PathBuf::from(text);
+fn folder(value: &Value) -> Result<PathBuf, Complaint> {
+    let path = PathBuf::from(&value.text);
     if !path.is_absolute() {
-        return Err(Complaint::new(
-            flag,
-            text,
-            "must be the absolute path of a folder",
-        ));
+        return Err(value.wrong("must be the absolute path of a folder"));
     }
     Ok(path)
 }
 
-fn name_prefix(text: &str) -> Result<String, Complaint> {
+fn name_prefix(value: &Value) -> Result<String, Complaint> {
     let letter =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.' || b == b':';
-    if text.is_empty() || !text.bytes().all(letter) {
-        return Err(Complaint::new(
-            "--drop-name-prefix",
-            text,
+    if value.text.is_empty() || !value.text.bytes().all(letter) {
+        return Err(value.wrong(
             "must be the start of an object's name: lower case letters, digits, '-', '.' and ':'",
         ));
     }
-    Ok(text.to_owned())
+    Ok(value.text.clone())
 }
 
-fn seconds(flag: &'static str, text: &str) -> Result<Duration, Complaint> {
-    let value = text.parse().ok().filter(|seconds| *seconds <= 3600);
-    value
+fn seconds(value: &Value) -> Result<Duration, Complaint> {
+    let seconds = value.text.parse().ok().filter(|seconds| *seconds <= 3600);
+    seconds
         .map(Duration::from_secs)
-        .ok_or_else(|| Complaint::new(flag, text, "must be seconds, 0 to 3600"))
+        .ok_or_else(|| value.wrong("must be seconds, 0 to 3600"))
 }
 
-fn megabytes(flag: &'static str, text: &str) -> Result<u64, Complaint> {
-    let value = text.parse::<u64>().ok();
-    value
+fn megabytes(value: &Value) -> Result<u64, Complaint> {
+    let megabytes = value.text.parse::<u64>().ok();
+    megabytes
         .filter(|megabytes| (1..=1 << 20).contains(megabytes))
         .map(|megabytes| megabytes << 20)
-        .ok_or_else(|| Complaint::new(flag, text, "must be megabytes, 1 to 1048576"))
+        .ok_or_else(|| value.wrong("must be megabytes, 1 to 1048576"))
 }
 
-fn level(text: &str) -> Result<log::LevelFilter, Complaint> {
-    text.parse().map_err(|_| {
-        Complaint::new(
-            "--log-level",
-            text,
-            "must be off, error, warn, info or debug",
-        )
-    })
+fn level(value: &Value) -> Result<log::LevelFilter, Complaint> {
+    let level = value.text.parse();
+    level.map_err(|_| value.wrong("must be off, error, warn, info or debug"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn flags() -> Flags {
-        Flags {
-            server: Some("https://127.0.0.1:6443".into()),
-            ca: Some("Cargo.toml".into()),
-            node_name: Some("edge-00".into()),
-            ..Flags::default()
+    /// Right flags, of which some are said otherwise; an empty text is not said.
+    fn flags(other: &[(&'static str, &str)]) -> Settings {
+        let usual = [
+            ("server", "https://127.0.0.1:6443"),
+            ("ca", "Cargo.toml"),
+            ("node-name", "edge-00"),
+        ];
+        let mut settings = Settings::default();
+        let kept = |key: &str| !other.iter().any(|(changed, _)| *changed == key);
+        for (key, text) in usual.iter().filter(|(key, _)| kept(key)).chain(other) {
+            if *text != "-" {
+                settings.flag(key, *text);
+            }
+        }
+        settings
+    }
+
+    fn address(host: &str, port: u16) -> Address {
+        Address {
+            host: host.into(),
+            port,
+            tls_name: None,
         }
     }
 
     #[test]
     fn what_is_not_said_has_yurthubs_ports_and_one_folder() {
-        let config = Config::new(flags()).expect("right flags");
-        assert_eq!(
-            config.server,
-            Server {
-                host: "127.0.0.1".into(),
-                port: 6443
-            }
-        );
+        let config = Config::new(&flags(&[])).expect("right flags");
+        assert_eq!(config.servers, [address("127.0.0.1", 6443)]);
+        assert_eq!(config.balance, Balance::RoundRobin);
         assert_eq!(config.listen.to_string(), "127.0.0.1:10261");
         assert_eq!(config.admin_listen.to_string(), "127.0.0.1:10267");
         assert_eq!(config.state_dir, PathBuf::from("/var/lib/toono"));
+        assert_eq!(config.flash_cap, 64 << 20);
         assert!(
-            config.identity.is_none()
-                && config.token_file.is_none()
+            config.files.identity.is_none()
+                && config.token.is_none()
                 && config.drop_name_prefix.is_none()
         );
     }
@@ -364,161 +376,152 @@ mod tests {
             ("https://[2001:db8::1]:6443", "2001:db8::1", 6443),
             ("https://[2001:db8::1]", "2001:db8::1", 443),
         ] {
-            let config = Config::new(Flags {
-                server: Some(text.into()),
-                ..flags()
-            })
-            .expect(text);
-            assert_eq!(
-                config.server,
-                Server {
-                    host: host.into(),
-                    port
-                },
-                "{text}"
-            );
+            let config = Config::new(&flags(&[("server", text)])).expect(text);
+            assert_eq!(config.servers, [address(host, port)], "{text}");
         }
+        let two = [
+            ("server", "https://a"),
+            ("server", "https://b:1"),
+            ("lb-mode", "priority"),
+        ];
+        let config = Config::new(&flags(&two)).expect("two servers");
+        assert_eq!(config.servers, [address("a", 443), address("b", 1)]);
+        assert_eq!(config.balance, Balance::Priority);
+    }
+
+    #[test]
+    fn a_kubeconfig_says_what_flags_do_not() {
+        let folder = std::env::temp_dir().join(format!("toono-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let path = folder.join("kubeconfig");
+        let text = "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n\
+                    clusters: [{name: c, cluster: {server: 'https://k:6443', certificate-authority: ca.crt}}]\n\
+                    users: [{name: u, user: {token: T}}]\n";
+        std::fs::write(&path, text).expect("a file");
+        let path = path.display().to_string();
+        let config = Config::new(&flags(&[
+            ("kubeconfig", &path),
+            ("server", "-"),
+            ("ca", "-"),
+        ]))
+        .expect("right");
+        assert_eq!(config.servers, [address("k", 6443)]);
+        assert_eq!(config.files.ca, Pem::File(folder.join("ca.crt")));
+        assert_eq!(config.token, Some(Token::Text("T".into())));
+        let config = Config::new(&flags(&[("kubeconfig", &path)])).expect("flags win");
+        assert_eq!(config.servers, [address("127.0.0.1", 6443)]);
+        assert_eq!(config.files.ca, Pem::File("Cargo.toml".into()));
+        let file = folder.join("toono.toml");
+        std::fs::write(
+            &file,
+            format!("kubeconfig = '{path}'\nlisten = '127.0.0.1:7'\n"),
+        )
+        .expect("a file");
+        let mut said = flags(&[("server", "-"), ("ca", "-")]);
+        said.flag(FILE_FLAG, file.display().to_string());
+        let config = Config::load(said).expect("right");
+        assert_eq!(config.servers, [address("k", 6443)]);
+        assert_eq!(config.listen.port(), 7);
+        std::fs::remove_dir_all(&folder).expect("it is there");
     }
 
     #[test]
     fn a_wrong_value_is_named_with_its_flag_and_what_is_allowed() {
-        let cases: Vec<(Flags, &str)> = vec![
+        let cases: &[(&[(&'static str, &str)], &str)] = &[
             (
-                Flags {
-                    server: None,
-                    ..flags()
-                },
+                &[("server", "-")],
                 "--server is missing: must be https://HOST[:PORT]",
             ),
             (
-                Flags {
-                    server: Some("http://a".into()),
-                    ..flags()
-                },
+                &[("server", "http://a")],
                 "--server \"http://a\": must be https://HOST[:PORT]",
             ),
             (
-                Flags {
-                    server: Some("https://a:0".into()),
-                    ..flags()
-                },
+                &[("server", "https://a:0")],
                 "--server \"https://a:0\": must be https",
             ),
             (
-                Flags {
-                    server: Some("https://a/b".into()),
-                    ..flags()
-                },
+                &[("server", "https://a/b")],
                 "--server \"https://a/b\": must be https",
             ),
             (
-                Flags {
-                    server: Some("https://u@a".into()),
-                    ..flags()
-                },
+                &[("server", "https://u@a")],
                 "--server \"https://u@a\": must be https",
             ),
             (
-                Flags {
-                    server: Some("https://".into()),
-                    ..flags()
-                },
+                &[("server", "https://")],
                 "--server \"https://\": must be https",
             ),
             (
-                Flags {
-                    ca: None,
-                    ..flags()
-                },
-                "--ca is missing: the PEM file",
+                &[("server", "https://a"), ("server", "https://a:443/")],
+                "--server \"https://a:443/\": was said before",
             ),
             (
-                Flags {
-                    ca: Some("no-such-file".into()),
-                    ..flags()
-                },
+                &[("lb-mode", "random")],
+                "--lb-mode \"random\": must be round-robin or priority",
+            ),
+            (&[("ca", "-")], "--ca is missing: the PEM file"),
+            (
+                &[("ca", "no-such-file")],
                 "--ca \"no-such-file\": must be a file that can be read: ",
             ),
             (
-                Flags {
-                    ca: Some("src".into()),
-                    ..flags()
-                },
+                &[("ca", "src")],
                 "--ca \"src\": must be a file, this is a folder",
             ),
             (
-                Flags {
-                    cert: Some("Cargo.toml".into()),
-                    ..flags()
-                },
-                "--key is missing: --cert needs",
+                &[("ca", "Cargo.toml"), ("ca", "Cargo.lock")],
+                "--ca \"Cargo.lock\": was said before",
             ),
             (
-                Flags {
-                    key: Some("Cargo.toml".into()),
-                    ..flags()
-                },
-                "--cert is missing: --key needs",
+                &[("kubeconfig", "no-such-file")],
+                "--kubeconfig \"no-such-file\": must be a file",
             ),
             (
-                Flags {
-                    listen: Some("10261".into()),
-                    ..flags()
-                },
+                &[("kubeconfig", "Cargo.lock")],
+                "Cargo.lock: current-context: must name a context",
+            ),
+            (&[("cert", "Cargo.toml")], "--key is missing: --cert needs"),
+            (&[("key", "Cargo.toml")], "--cert is missing: --key needs"),
+            (
+                &[("listen", "10261")],
                 "--listen \"10261\": must be ADDRESS:PORT",
             ),
             (
-                Flags {
-                    admin_listen: Some("x:1".into()),
-                    ..flags()
-                },
+                &[("admin-listen", "x:1")],
                 "--admin-listen \"x:1\": must be ADDRESS:PORT",
             ),
             (
-                Flags {
-                    state_dir: Some("state".into()),
-                    ..flags()
-                },
+                &[("state-dir", "state")],
                 "--state-dir \"state\": must be the absolute path",
             ),
             (
-                Flags {
-                    node_name: Some("Edge_0".into()),
-                    ..flags()
-                },
+                &[("node-name", "Edge_0")],
                 "--node-name \"Edge_0\": must be a node name",
             ),
             (
-                Flags {
-                    node_name: Some("-a".into()),
-                    ..flags()
-                },
+                &[("node-name", "-a")],
                 "--node-name \"-a\": must be a node name",
             ),
             (
-                Flags {
-                    drop_name_prefix: Some(String::new()),
-                    ..flags()
-                },
+                &[("drop-name-prefix", "")],
                 "--drop-name-prefix \"\": must be the start",
             ),
             (
-                Flags {
-                    sync_window: Some("1h".into()),
-                    ..flags()
-                },
+                &[("sync-window", "1h")],
                 "--sync-window \"1h\": must be seconds",
             ),
             (
-                Flags {
-                    log_level: Some("loud".into()),
-                    ..flags()
-                },
+                &[("flash-cap", "0")],
+                "--flash-cap \"0\": must be megabytes",
+            ),
+            (
+                &[("log-level", "loud")],
                 "--log-level \"loud\": must be off",
             ),
         ];
-        for (flags, start) in cases {
-            let complaint = Config::new(flags).expect_err(start).to_string();
+        for (other, start) in cases {
+            let complaint = Config::new(&flags(other)).expect_err(start).to_string();
             assert!(
                 complaint.starts_with(start),
                 "{complaint} should start with {start}"

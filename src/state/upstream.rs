@@ -1,19 +1,20 @@
-//! The API server: the connections to it, whether it can be reached, and one exchange with it.
+//! The API servers: the connection to one of them, whether any can be reached, and one exchange with it.
 //!
 //! One task connects, and connects again when a connection has gone, at once after a loss and with jittered pauses after a
 //! refusal. Health comes from what happens to connections and from what crosses them (`rule::health`). Who waits for an
 //! answer when the line is given up is told so at once.
 
 pub mod line;
+mod server;
+mod token;
 
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use smol::LocalExecutor;
 use smol::Timer;
@@ -21,12 +22,10 @@ use smol::future::FutureExt;
 
 use crate::io::http::Error;
 use crate::io::http::Fate;
-use crate::io::http::HeaderValue;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::Side;
 use crate::io::http::h1;
-use crate::io::http::h2;
 use crate::io::latest::Notify;
 use crate::io::net;
 use crate::io::net::Meter;
@@ -37,6 +36,13 @@ use crate::rule::health::Health;
 use crate::rule::health::Input;
 use crate::rule::health::Thresholds;
 use crate::state::upstream::line::Line;
+use crate::state::upstream::server::Server;
+use crate::state::upstream::server::Servers;
+use crate::state::upstream::token::Bearer;
+
+pub use crate::state::upstream::server::Address;
+pub use crate::state::upstream::server::Balance;
+pub use crate::state::upstream::token::Token;
 
 /// The pace of reconnecting: a node must be back within seconds of its line.
 const BACKOFF: Backoff = Backoff {
@@ -47,21 +53,28 @@ const BACKOFF: Backoff = Backoff {
 const TCP: Duration = Duration::from_secs(6);
 /// How long the TLS handshake may take.
 const TLS: Duration = Duration::from_secs(9);
+/// How long a server has before the next one is tried beside it.
+const STAGGER: Duration = Duration::from_secs(1);
+/// How often a server that is to be preferred is looked for.
+const LOOK: Duration = Duration::from_secs(10);
 
-/// Which server, and how.
+/// Which servers, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// DNS name or IP address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// The servers; one at least.
+    pub servers: Vec<Address>,
+    /// Which of them is used.
+    pub balance: Balance,
     /// Whom to trust and who we are.
     pub files: tls::Files,
-    /// File of a bearer token, sent with requests that bring no `Authorization`.
-    pub token_file: Option<PathBuf>,
+    /// A bearer token, sent with requests that bring no `Authorization`.
+    pub token: Option<Token>,
     /// How much silence means what.
     pub thresholds: Thresholds,
 }
+
+/// A connection on its way.
+type Connecting<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + 'a>>;
 
 /// An exchange that is under way.
 pub type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + 'a>>;
@@ -70,13 +83,13 @@ pub type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + '
 type Handshake<'a> =
     Pin<Box<dyn Future<Output = std::io::Result<(tls::Stream<net::Dialled>, bool)>> + 'a>>;
 
-/// One API server.
+/// The API servers of one cluster, of which one is used at a time.
 pub struct Upstream {
-    options: Options,
-    authority: Rc<str>,
+    thresholds: Thresholds,
+    servers: RefCell<Servers>,
     executor: Rc<LocalExecutor<'static>>,
     tls: RefCell<tls::Client>,
-    token: RefCell<Option<Token>>,
+    bearer: RefCell<Bearer>,
     lines: RefCell<Vec<Rc<Line>>>,
     health: Cell<Health>,
     changed: Notify,
@@ -85,13 +98,6 @@ pub struct Upstream {
     bell: Notify,
     meter: Rc<Meter>,
     connections: Cell<u32>,
-    allowed: h2::Allowed,
-}
-
-/// A bearer token as read, and the file's stamp.
-struct Token {
-    stamp: Option<(SystemTime, u64)>,
-    value: Option<HeaderValue>,
 }
 
 impl Upstream {
@@ -100,17 +106,13 @@ impl Upstream {
         options: Options,
         executor: Rc<LocalExecutor<'static>>,
     ) -> Result<Rc<Self>, tls::Error> {
-        let host = if options.host.contains(':') {
-            format!("[{}]", options.host)
-        } else {
-            options.host.clone()
-        };
+        let servers = Servers::new(&options.servers, options.balance, process::random());
         Ok(Rc::new(Self {
-            authority: format!("{host}:{}", options.port).into(),
-            tls: RefCell::new(tls::Client::new(options.files.clone())?),
-            options,
+            thresholds: options.thresholds,
+            servers: RefCell::new(servers),
+            tls: RefCell::new(tls::Client::new(options.files)?),
             executor,
-            token: RefCell::default(),
+            bearer: RefCell::new(Bearer::new(options.token)),
             lines: RefCell::default(),
             health: Cell::default(),
             changed: Notify::new(),
@@ -118,8 +120,32 @@ impl Upstream {
             bell: Notify::new(),
             meter: Rc::default(),
             connections: Cell::new(0),
-            allowed: Rc::default(),
         }))
+    }
+
+    /// Other servers, files or tokens, for the connections and requests to come. Connections to servers that are not among
+    /// them any more take no new requests. On an error all stays as it was.
+    pub fn change(&self, options: Options) -> Result<(), tls::Error> {
+        let client = tls::Client::new(options.files)?;
+        self.tls.replace(client);
+        let servers = Servers::new(&options.servers, options.balance, process::random());
+        let former = self.servers.replace(servers);
+        self.bearer.replace(Bearer::new(options.token));
+        if former.names() != self.servers.borrow().names() {
+            for line in self.lines.borrow().iter() {
+                line.retire();
+            }
+            self.bell.notify();
+        }
+        Ok(())
+    }
+
+    /// The server that is used, as requests name it, or all of them.
+    pub fn server(&self) -> String {
+        match self.usable() {
+            Some(line) => line.server().authority.to_string(),
+            None => self.servers.borrow().names(),
+        }
     }
 
     /// What is known of the server.
@@ -146,17 +172,15 @@ impl Upstream {
     pub async fn run(self: Rc<Self>) {
         let mut attempt = 0;
         loop {
-            if self.usable().is_some() {
+            if let Some(line) = self.usable() {
                 attempt = 0;
-                self.bell.wait().await;
+                self.rest(line).await;
                 continue;
             }
             match self.connect_watched().await {
                 Ok(line) => {
                     self.wanted.set(false);
-                    self.connections.set(self.connections.get().wrapping_add(1));
-                    self.lines.borrow_mut().push(Rc::clone(&line));
-                    self.executor.spawn(Rc::clone(&self).keep(line)).detach();
+                    self.take(line);
                     self.happened(Input::Connected, "");
                     self.changed.notify();
                 }
@@ -169,10 +193,41 @@ impl Upstream {
         }
     }
 
+    /// A connection that can be used from now on.
+    fn take(self: &Rc<Self>, line: Rc<Line>) {
+        self.connections.set(self.connections.get().wrapping_add(1));
+        self.lines.borrow_mut().push(Rc::clone(&line));
+        self.executor.spawn(Rc::clone(self).keep(line)).detach();
+    }
+
+    /// Waits until something happens to the connections; meanwhile looks for a server that is to be preferred.
+    async fn rest(self: &Rc<Self>, line: Rc<Line>) {
+        let better = self.servers.borrow().before(line.server());
+        if better.is_empty() {
+            return self.bell.wait().await;
+        }
+        let look = async {
+            Timer::after(LOOK).await;
+            let Ok(found) = self.reach(better).await else {
+                return;
+            };
+            log::info!(
+                "a server that is preferred is back server={} instead={}",
+                found.server().authority,
+                line.server().authority
+            );
+            self.take(found);
+            line.retire();
+            self.changed.notify();
+        };
+        look.or(self.bell.wait()).await;
+    }
+
     /// Makes a connection; says that the server can't be reached when that takes too long, and goes on trying.
     async fn connect_watched(&self) -> Result<Rc<Line>, String> {
-        let connect = Box::pin(self.connect());
-        let thresholds = self.options.thresholds;
+        let order = self.servers.borrow().order();
+        let connect = self.reach(order);
+        let thresholds = self.thresholds;
         let patience = if self.health.get() == Health::Starting {
             thresholds.start
         } else {
@@ -186,32 +241,57 @@ impl Upstream {
         connect.or(late).await
     }
 
-    async fn connect(&self) -> Result<Rc<Line>, String> {
+    /// The first of the servers that can be reached: the next one is tried when one has failed, and beside one that takes
+    /// its time.
+    fn reach(&self, mut servers: Vec<Rc<Server>>) -> Connecting<'_, Rc<Line>> {
+        Box::pin(async move {
+            if servers.is_empty() {
+                return Err("there is no server".to_owned());
+            }
+            let first = servers.remove(0);
+            let mut connect: Connecting<'_, _> = Box::pin(self.connect(first));
+            if servers.is_empty() {
+                return connect.await;
+            }
+            let late = async {
+                Timer::after(STAGGER).await;
+                None
+            };
+            match async { Some(connect.as_mut().await) }.or(late).await {
+                Some(Ok(line)) => Ok(line),
+                Some(Err(why)) => {
+                    log::debug!("a server can't be reached: {why}");
+                    self.reach(servers).await
+                }
+                None => either(connect, self.reach(servers)).await,
+            }
+        })
+    }
+
+    async fn connect(&self, server: Rc<Server>) -> Result<Rc<Line>, String> {
         let own = Rc::new(Meter::default());
         let (stream, http2) = self
-            .handshake(tls::Offer::Http2, Rc::clone(&own))
+            .handshake(&server, tls::Offer::Http2, Rc::clone(&own))
             .await
             .map_err(|error| error.to_string())?;
-        let thresholds = self.options.thresholds;
-        Line::start(
-            stream,
-            http2.then(|| Rc::clone(&self.allowed)),
-            Rc::clone(&self.authority),
-            own,
-            thresholds,
-            &self.executor,
-        )
-        .await
-        .map_err(|error| error.to_string())
+        Line::start(stream, http2, server, own, self.thresholds, &self.executor)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// TCP and TLS.
-    fn handshake(&self, offer: tls::Offer, own: Rc<Meter>) -> Handshake<'_> {
-        Box::pin(self.shake_hands(offer, own))
+    fn handshake<'a>(
+        &'a self,
+        server: &'a Server,
+        offer: tls::Offer,
+        own: Rc<Meter>,
+    ) -> Handshake<'a> {
+        Box::pin(self.shake_hands(server, offer, own))
     }
 
     async fn shake_hands(
         &self,
+        server: &Server,
         offer: tls::Offer,
         own: Rc<Meter>,
     ) -> std::io::Result<(tls::Stream<net::Dialled>, bool)> {
@@ -222,9 +302,11 @@ impl Upstream {
             Err(error) => log::warn!("certificate files have changed and can't be used: {error}"),
         }
         let connector = self.tls.borrow().connector(offer);
-        let silence = self.options.thresholds.give_up * 2;
+        let silence = self.thresholds.give_up * 2;
         let meters = [Rc::clone(&self.meter), own];
-        let stream = net::dial(&self.options.host, self.options.port, TCP, silence, meters).await?;
+        let address = &server.address;
+        let stream = net::dial(&address.host, address.port, TCP, silence, meters).await?;
+        let name = address.tls_name.as_ref().unwrap_or(&address.host);
         let late = async {
             Timer::after(TLS).await;
             Err(std::io::Error::new(
@@ -232,12 +314,12 @@ impl Upstream {
                 "no TLS handshake in time",
             ))
         };
-        connector.connect(&self.options.host, stream).or(late).await
+        connector.connect(name, stream).or(late).await
     }
 
     /// One more HTTP/1.1 connection of a line.
     async fn another(&self, line: &Line) -> std::io::Result<tls::Stream<net::Dialled>> {
-        self.handshake(tls::Offer::Http1, Rc::clone(line.meter()))
+        self.handshake(line.server(), tls::Offer::Http1, Rc::clone(line.meter()))
             .await
             .map(|(stream, _)| stream)
     }
@@ -269,11 +351,11 @@ impl Upstream {
         if before != after {
             match after {
                 Health::Healthy => {
-                    log::info!("the API server can be reached server={}", self.authority)
+                    log::info!("the API server can be reached server={}", self.server())
                 }
                 _ => log::warn!(
                     "the API server can't be reached: {why} server={}",
-                    self.authority
+                    self.servers.borrow().names()
                 ),
             }
             self.changed.notify();
@@ -376,46 +458,41 @@ impl Upstream {
         }
         let unreachable =
             |error: std::io::Error| Error::unprocessed("reach the API server", &error);
-        let handshake = self.handshake(tls::Offer::Http1, Rc::default());
+        let server = Rc::clone(self.line().await?.server());
+        let handshake = self.handshake(&server, tls::Offer::Http1, Rc::default());
         let (stream, _) = handshake.await.map_err(unreachable)?;
-        let mut connection =
-            h1::Connection::start(stream, Rc::clone(&self.authority), &self.executor).await?;
+        let authority = Rc::clone(&server.authority);
+        let mut connection = h1::Connection::start(stream, authority, &self.executor).await?;
         connection.send(request).await
     }
 
     /// The agent's token for a request that brings none.
     fn authorize(&self, request: &mut Request) {
-        let Some(path) = &self.options.token_file else {
-            return;
-        };
         if request.headers.contains_key("authorization") {
             return;
         }
-        let stamp = std::fs::metadata(path)
-            .and_then(|meta| Ok((meta.modified()?, meta.len())))
-            .ok();
-        let mut token = self.token.borrow_mut();
-        if token.as_ref().is_none_or(|token| token.stamp != stamp) {
-            let read = std::fs::read_to_string(path)
-                .map_err(|error| error.to_string())
-                .and_then(|text| {
-                    let mut value = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
-                        .map_err(|error| error.to_string())?;
-                    value.set_sensitive(true);
-                    Ok(value)
-                });
-            let value = match read {
-                Ok(value) => Some(value),
-                Err(why) => {
-                    log::warn!("the token can't be read: {why} file={}", path.display());
-                    // A file that is being replaced: the last token may well be good still.
-                    token.take().and_then(|token| token.value)
-                }
-            };
-            *token = Some(Token { stamp, value });
-        }
-        if let Some(value) = token.as_ref().and_then(|token| token.value.clone()) {
+        if let Some(value) = self.bearer.borrow().value() {
             request.headers.insert("authorization", value);
         }
     }
+}
+
+/// The first of two that succeeds; the later error when neither does.
+async fn either<T>(first: Connecting<'_, T>, second: Connecting<'_, T>) -> Result<T, String> {
+    let mut both = [Some(first), Some(second)];
+    std::future::poll_fn(|cx| {
+        let mut last = None;
+        for one in &mut both {
+            match one.as_mut().map(|future| future.as_mut().poll(cx)) {
+                Some(Poll::Ready(Ok(value))) => return Poll::Ready(Ok(value)),
+                Some(Poll::Ready(Err(why))) => (*one, last) = (None, Some(why)),
+                Some(Poll::Pending) | None => {}
+            }
+        }
+        match last {
+            Some(why) if both.iter().all(Option::is_none) => Poll::Ready(Err(why)),
+            _ => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -121,11 +121,16 @@ impl Scene {
         }
     }
 
+    /// Arguments for the starts to come.
+    pub fn add(&mut self, extra: &[&str]) {
+        self.extra
+            .extend(extra.iter().map(|&argument| argument.to_owned()));
+    }
+
     /// Starts the agent and waits until its doors are open.
     pub fn start(&mut self) {
-        let mut command = Command::new(&self.program.path);
-        command.args(&self.program.arguments).arg("agent");
         let file = |name: &str| self.folder.join(name).display().to_string();
+        let mut arguments: Vec<String> = Vec::new();
         for (flag, value) in [
             ("--server", format!("https://{}", self.cable.address())),
             ("--ca", file("ca.crt")),
@@ -135,13 +140,23 @@ impl Scene {
             ("--state-dir", file("state")),
             ("--log-level", "debug".to_owned()),
         ] {
-            command.args([flag, &value]);
+            arguments.extend([flag.to_owned(), value]);
         }
         if !self.extra.iter().any(|argument| argument == "--token-file") {
-            command.args(["--cert", &file("own.crt"), "--key", &file("own.key")]);
+            arguments.extend(["--cert".to_owned(), file("own.crt")]);
+            arguments.extend(["--key".to_owned(), file("own.key")]);
         }
+        arguments.extend(self.extra.iter().cloned());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.start_with(&arguments);
+    }
+
+    /// Starts the agent with these arguments only.
+    pub fn start_with(&mut self, arguments: &[&str]) {
+        let mut command = Command::new(&self.program.path);
+        command.args(&self.program.arguments).arg("agent");
         command
-            .args(&self.extra)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -68,11 +68,18 @@ struct State {
     goodbye: Notify,
     pinging: Cell<bool>,
     ping: Notify,
+    /// It ends with the last exchange.
+    retired: Cell<bool>,
     closed: Cell<bool>,
     ended: Notify,
 }
 
 impl State {
+    fn close(&self) {
+        self.closed.set(true);
+        self.ended.notify();
+    }
+
     fn say_goodbye(&self) {
         self.closing.set(true);
         self.goodbye.notify();
@@ -114,7 +121,11 @@ impl Active {
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.state.active.set(self.state.active.get() - 1);
+        let left = self.state.active.get() - 1;
+        self.state.active.set(left);
+        if left == 0 && self.state.retired.get() {
+            self.state.close();
+        }
     }
 }
 
@@ -154,6 +165,7 @@ impl Connection {
             goodbye: Notify::new(),
             pinging: Cell::new(false),
             ping: Notify::new(),
+            retired: Cell::new(false),
             closed: Cell::new(false),
             ended: Notify::new(),
         });
@@ -194,8 +206,7 @@ impl Connection {
             };
             smol::future::or(smol::future::or(ended, ping), closed).await;
             driven.say_goodbye();
-            driven.closed.set(true);
-            driven.ended.notify();
+            driven.close();
         };
         executor.spawn(drive).detach();
         Ok(Self {
@@ -247,8 +258,16 @@ impl Connection {
 
     /// Ends the connection and everything on it.
     pub fn close(&self) {
-        self.state.closed.set(true);
-        self.state.ended.notify();
+        self.state.close();
+    }
+
+    /// Takes no new requests, and ends with the last exchange.
+    pub fn retire(&self) {
+        self.state.retired.set(true);
+        self.state.say_goodbye();
+        if self.state.active.get() == 0 {
+            self.state.close();
+        }
     }
 
     /// Returns when the connection has ended.

@@ -24,6 +24,7 @@ use crate::io::tls;
 use crate::rule::health::Action;
 use crate::rule::health::Pulse;
 use crate::rule::health::Thresholds;
+use crate::state::upstream::server::Server;
 
 /// HTTP/1.1 connections that are kept open between exchanges.
 const IDLE: usize = 4;
@@ -31,7 +32,7 @@ const IDLE: usize = 4;
 /// One way to a server.
 pub struct Line {
     kind: Kind,
-    authority: Rc<str>,
+    server: Rc<Server>,
     executor: Rc<LocalExecutor<'static>>,
     meter: Rc<Meter>,
     thresholds: Thresholds,
@@ -76,21 +77,22 @@ impl Drop for Waiting<'_> {
 }
 
 impl Line {
-    /// Begins HTTP on a fresh stream whose bytes `meter` counts; `http2` is what is known of a server that speaks it.
+    /// Begins HTTP on a fresh stream to `server` whose bytes `meter` counts.
     pub async fn start(
         stream: tls::Stream<Dialled>,
-        http2: Option<h2::Allowed>,
-        authority: Rc<str>,
+        http2: bool,
+        server: Rc<Server>,
         meter: Rc<Meter>,
         thresholds: Thresholds,
         executor: &Rc<LocalExecutor<'static>>,
     ) -> Result<Rc<Self>, Error> {
-        let kind = if let Some(allowed) = http2 {
+        let authority = Rc::clone(&server.authority);
+        let kind = if http2 {
             let executor = Rc::clone(executor);
-            let authority = Rc::clone(&authority);
+            let allowed = Rc::clone(&server.allowed);
             Kind::Http2(h2::Connection::start(stream, authority, allowed, executor).await?)
         } else {
-            let connection = h1::Connection::start(stream, Rc::clone(&authority), executor).await?;
+            let connection = h1::Connection::start(stream, authority, executor).await?;
             let closer = connection.closer();
             Kind::Http1 {
                 idle: RefCell::new(vec![connection]),
@@ -99,7 +101,7 @@ impl Line {
         };
         Ok(Rc::new(Self {
             kind,
-            authority,
+            server,
             executor: Rc::clone(executor),
             meter,
             thresholds,
@@ -109,6 +111,20 @@ impl Line {
             over: Cell::new(false),
             ended: Notify::new(),
         }))
+    }
+
+    /// Where it leads.
+    pub fn server(&self) -> &Rc<Server> {
+        &self.server
+    }
+
+    /// Another line is to be preferred: this one takes no new requests. What streams on HTTP/2 goes on to its end; what
+    /// streams on HTTP/1.1, which can't tell when that is, is broken off and begun again elsewhere.
+    pub fn retire(&self) {
+        match &self.kind {
+            Kind::Http2(connection) => connection.retire(),
+            Kind::Http1 { .. } => self.close(),
+        }
     }
 
     /// What crosses it.
@@ -287,7 +303,8 @@ impl Line {
             Error::unprocessed("reach the API server", &error)
         })?;
         let connection =
-            h1::Connection::start(stream, Rc::clone(&self.authority), &self.executor).await?;
+            h1::Connection::start(stream, Rc::clone(&self.server.authority), &self.executor)
+                .await?;
         let mut closers = closers.borrow_mut();
         closers.retain(|closer| !closer.is_closed());
         closers.push(connection.closer());
