@@ -83,5 +83,6 @@ pub mod shell {
     pub mod config;
     pub mod kubeconfig;
     pub mod logger;
+    pub mod report;
     pub mod settings;
 }

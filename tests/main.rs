@@ -10,6 +10,7 @@ mod flash;
 mod floors;
 mod homecoming;
 mod lists;
+mod operator;
 mod servers;
 mod support;
 mod watches;

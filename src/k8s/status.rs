@@ -178,7 +178,7 @@ impl Status {
 }
 
 /// A JSON string, escaped as Go's encoder does it.
-fn quote(text: &str, out: &mut String) {
+pub fn quote(text: &str, out: &mut String) {
     out.push('"');
     for letter in text.chars() {
         match letter {

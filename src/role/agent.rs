@@ -13,6 +13,7 @@ pub mod get;
 pub mod list;
 pub mod offline;
 pub mod reply;
+pub mod tally;
 pub mod view;
 pub mod watch;
 
@@ -28,6 +29,8 @@ use crate::io::latest::Notify;
 use crate::k8s::status::Status;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
+use crate::role::agent::tally::By;
+use crate::role::agent::tally::Tally;
 use crate::rule::filter::Chain;
 use crate::rule::health::Health;
 use crate::rule::route::Route;
@@ -67,6 +70,7 @@ pub struct Agent {
     options: Options,
     draining: Cell<bool>,
     drained: Notify,
+    tally: Rc<Tally>,
 }
 
 impl Agent {
@@ -78,7 +82,9 @@ impl Agent {
         options: Options,
         executor: Rc<LocalExecutor<'static>>,
     ) -> Rc<Self> {
+        let tally = Rc::<Tally>::default();
         let followers = Followers::new(
+            Rc::clone(&tally),
             Rc::clone(&upstream),
             Rc::clone(&mirror),
             options.clone(),
@@ -92,6 +98,7 @@ impl Agent {
             options,
             draining: Cell::new(false),
             drained: Notify::new(),
+            tally,
         })
     }
 
@@ -139,6 +146,12 @@ impl Agent {
                 asked.path()
             ))),
         };
+        let by = if answer.is_ok() {
+            By::Mirror
+        } else {
+            By::Nobody
+        };
+        self.tally.answered(asked.verb(), by);
         answer.unwrap_or_else(|status| reply::status(&status))
     }
 

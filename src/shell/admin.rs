@@ -1,4 +1,4 @@
-//! The operator's door: is it alive, and can it answer.
+//! The operator's door: is it alive, can it answer, and what has it done.
 
 use std::rc::Rc;
 
@@ -9,10 +9,22 @@ use crate::io::http::Method;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::StatusCode;
+use crate::io::http::server::Door;
 use crate::role::agent::Agent;
+use crate::shell::report;
 
-/// Answers one request of the operator's. Paths and the answer `OK` are YurtHub's.
-pub fn answer(agent: &Rc<Agent>, request: &Request) -> Response {
+/// What the door tells of beside the agent.
+pub struct About {
+    /// The node's name.
+    pub node: String,
+    /// Bytes that the mirror may hold.
+    pub flash_cap: u64,
+    /// The door of the clients.
+    pub door: Rc<Door>,
+}
+
+/// Answers one request of the operator's. Paths of health and the answer `OK` are YurtHub's.
+pub fn answer(agent: &Rc<Agent>, about: &About, request: &Request) -> Response {
     let path = request.target.split('?').next().unwrap_or_default();
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return text(
@@ -20,6 +32,7 @@ pub fn answer(agent: &Rc<Agent>, request: &Request) -> Response {
             "only GET is answered here\n",
         );
     }
+    let (clients, cap) = (about.door.clients(), about.flash_cap);
     match path {
         "/v1/healthz" => text(StatusCode::OK, "OK"),
         "/v1/readyz" if agent.is_ready() => text(StatusCode::OK, "OK"),
@@ -27,7 +40,26 @@ pub fn answer(agent: &Rc<Agent>, request: &Request) -> Response {
             StatusCode::SERVICE_UNAVAILABLE,
             "the API server has not been reached, and nothing is mirrored yet\n",
         ),
+        "/metrics" => whole(
+            "text/plain; version=0.0.4; charset=utf-8",
+            report::metrics(&agent.report(), clients, cap),
+        ),
+        "/status" => whole(
+            "application/json",
+            report::status(&agent.report(), &about.node, clients, cap),
+        ),
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn whole(kind: &'static str, body: String) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static(kind));
+    Response {
+        status: StatusCode::OK,
+        headers,
+        body: Body::full(body),
+        tunnel: None,
     }
 }
 

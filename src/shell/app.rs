@@ -131,11 +131,17 @@ impl App {
                 Rc::clone(&agent).answer(request)
             })
         };
+        let door = Rc::new(door);
         let operator = {
             let agent = Rc::clone(&agent);
+            let about = admin::About {
+                node: config.node_name.clone(),
+                flash_cap: config.flash_cap,
+                door: Rc::clone(&door),
+            };
             let listener = listen("--admin-listen", config.admin_listen)?;
             Door::new(listener, refuse, Rc::clone(&executor), move |request| {
-                std::future::ready(admin::answer(&agent, &request))
+                std::future::ready(admin::answer(&agent, &about, &request))
             })
         };
         let signals = signal::Listener::new()
@@ -145,7 +151,7 @@ impl App {
             agent,
             mirror,
             upstream,
-            door: Rc::new(door),
+            door,
             admin: Rc::new(operator),
             signals,
             said,

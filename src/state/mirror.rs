@@ -280,7 +280,7 @@ impl Mirror {
     /// Does what is due at `now`; when to come again at the latest, unless there is new work before.
     pub(crate) async fn tend(&self, now: Instant) -> Option<Instant> {
         let mut next = None;
-        for log in self.all() {
+        for log in self.logs() {
             log.compact_if_due().await;
             let due = log.sync_if_due(now).await;
             let idle = log.close_if_idle(now);
@@ -296,7 +296,7 @@ impl Mirror {
     /// Writes the versions that were only remembered and syncs everything. The first error, after all was tried.
     pub async fn close(&self) -> Result<(), Error> {
         let mut outcome = Ok(());
-        for log in self.all() {
+        for log in self.logs() {
             let closed = match log.write_ahead() {
                 Ok(()) => log.sync().await,
                 Err(error) => Err(error),
@@ -368,7 +368,8 @@ impl Mirror {
         }
     }
 
-    fn all(&self) -> Vec<Rc<Log>> {
+    /// All logs, read or not.
+    pub fn logs(&self) -> Vec<Rc<Log>> {
         self.logs.borrow().values().cloned().collect()
     }
 }

@@ -34,6 +34,7 @@ use crate::role::agent::forward::Failure;
 use crate::role::agent::list;
 use crate::role::agent::offline;
 use crate::role::agent::reply;
+use crate::role::agent::tally::By;
 use crate::rule::health::Health;
 use crate::state::mirror;
 use crate::state::mirror::Log;
@@ -144,7 +145,7 @@ pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
     {
         request.headers.insert("if-none-match", tag);
     }
-    let mut response = match forward::send(agent, request).await {
+    let mut response = match forward::send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => return cut_off(agent, asked, held, takes_gzip, &wanted),
         Err(Failure::Answered(response)) => return response,
@@ -213,6 +214,7 @@ fn cut_off(
 ) -> Response {
     match held {
         Some((document, log)) => {
+            agent.tally().answered(asked.verb(), By::Mirror);
             let mut response = document.response(takes_gzip, wanted);
             reply::aged(&mut response, offline::age(&log));
             response

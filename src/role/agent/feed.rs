@@ -23,6 +23,7 @@ use crate::k8s::collection::Collection;
 use crate::k8s::object::ResourceVersion;
 use crate::role::agent::forward;
 use crate::role::agent::reply;
+use crate::role::agent::tally::Cause;
 use crate::state::mirror;
 use crate::state::mirror::Log;
 use crate::state::mirror::TypeMeta;
@@ -75,6 +76,8 @@ pub struct Feed<'a> {
     pub identity: HeaderMap,
     /// Called when the log has come up to date.
     pub live: &'a dyn Fn(),
+    /// Called when a list of our own was taken in, with why.
+    pub listed: &'a dyn Fn(Cause),
 }
 
 /// How feeding ended.
@@ -131,6 +134,11 @@ impl Feed<'_> {
             if let Err(end) = self.fill(&mut writer).await {
                 return end;
             }
+            (self.listed)(if *relist {
+                Cause::Expired
+            } else {
+                Cause::First
+            });
             *relist = false;
         }
         let permit = pace.watches.acquire().await;
@@ -204,6 +212,7 @@ impl Feed<'_> {
                 "{collection}: the server's versions went back to {version}; the mirror starts anew"
             );
             writer.reset()?;
+            (self.listed)(Cause::Restored);
             return Err(End::Expired);
         }
         log.fresh(process::unix_time());

@@ -26,6 +26,7 @@ use crate::role::agent::feed::Answer;
 use crate::role::agent::feed::End;
 use crate::role::agent::feed::Feed;
 use crate::role::agent::feed::Pace;
+use crate::role::agent::tally::Tally;
 use crate::rule::backoff::Backoff;
 use crate::rule::health::Health;
 use crate::rule::retention;
@@ -50,6 +51,7 @@ pub struct Followers {
 }
 
 struct Shared {
+    tally: Rc<Tally>,
     upstream: Rc<Upstream>,
     mirror: Rc<Mirror>,
     options: Options,
@@ -104,6 +106,7 @@ pub enum Ready {
 impl Followers {
     /// No followers yet; they will be spawned on `executor`.
     pub fn new(
+        tally: Rc<Tally>,
         upstream: Rc<Upstream>,
         mirror: Rc<Mirror>,
         options: Options,
@@ -111,6 +114,7 @@ impl Followers {
     ) -> Self {
         Self {
             shared: Rc::new(Shared {
+                tally,
                 upstream,
                 mirror,
                 options,
@@ -198,6 +202,11 @@ impl Follower {
     /// The collection's log.
     pub fn log(&self) -> &Rc<Log> {
         &self.log
+    }
+
+    /// How many read it.
+    pub fn readers(&self) -> usize {
+        self.readers.get()
     }
 
     /// Whether a running watch feeds the log.
@@ -343,6 +352,7 @@ impl Shared {
                 log: &follower.log,
                 identity: follower.identity.borrow().clone(),
                 live: &|| follower.become_(State::Live),
+                listed: &|cause| self.tally.relisted(cause),
             };
             let end = feed
                 .run(&self.pace, &mut relist)

@@ -17,6 +17,7 @@ use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::list;
 use crate::role::agent::reply;
+use crate::role::agent::tally::By;
 use crate::role::agent::watch;
 use crate::wire::request::Verb;
 
@@ -36,7 +37,7 @@ pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Resp
             | Verb::Other => {}
         }
     }
-    match send(agent, request).await {
+    match send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => agent.cut_off(asked),
         Err(Failure::Answered(response)) => response,
@@ -54,7 +55,10 @@ pub async fn tunnel(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> R
             .insert("connection", HeaderValue::from_static("Upgrade"));
     }
     match agent.upstream.upgrade(request).await {
-        Ok(response) => response,
+        Ok(response) => {
+            agent.tally().answered(Verb::Other, By::Cloud);
+            response
+        }
         Err(error) if error.is_upstream() => agent.cut_off(asked),
         Err(error) => reply::status(&refused(&error)),
     }
@@ -72,7 +76,7 @@ pub enum Failure {
 ///
 /// An error page of a load balancer (502, 503 or 504 in something that the API server does not speak) is taken as an
 /// unreachable cloud: its HTML must not reach clients. The API server's own errors are answers and pass.
-pub async fn send(agent: &Agent, mut request: Request) -> Result<Response, Failure> {
+pub async fn send(agent: &Agent, asked: &Asked, mut request: Request) -> Result<Response, Failure> {
     strip_connection_fields(&mut request.headers);
     match agent.upstream.send(request).await {
         Ok(mut response) => {
@@ -80,6 +84,7 @@ pub async fn send(agent: &Agent, mut request: Request) -> Result<Response, Failu
             if is_gateway_page(response.status, &response.headers) {
                 Err(Failure::Unreachable)
             } else {
+                agent.tally().answered(asked.verb(), By::Cloud);
                 Ok(response)
             }
         }

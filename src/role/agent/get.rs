@@ -45,7 +45,7 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
         .headers
         .insert("accept", HeaderValue::from_static("application/json"));
     request.headers.remove("accept-encoding");
-    let mut response = match forward::send(agent, request).await {
+    let mut response = match forward::send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => return agent.cut_off(asked),
         Err(Failure::Answered(response)) => return response,

@@ -57,7 +57,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     request
         .headers
         .insert("accept-encoding", HeaderValue::from_static("gzip"));
-    let mut response = match forward::send(agent, request).await {
+    let mut response = match forward::send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => return agent.cut_off(asked),
         Err(Failure::Answered(response)) => return response,

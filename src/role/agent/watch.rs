@@ -30,6 +30,7 @@ use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
 use crate::role::agent::offline;
 use crate::role::agent::reply;
+use crate::role::agent::tally::By;
 use crate::role::agent::view::View;
 use crate::role::agent::view::alone;
 use crate::rule::filter::Outcome;
@@ -43,6 +44,7 @@ use crate::state::mirror::Snapshot;
 use crate::state::mirror::TypeMeta;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::object;
+use crate::wire::request::Verb;
 use crate::wire::watch;
 use crate::wire::watch::EventType;
 use crate::wire::watch::WatchDecoder;
@@ -125,6 +127,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
             }
         }
     };
+    agent.tally().answered(Verb::Watch, By::Mirror);
     match serve(agent, asked, &collection, start, reader, log) {
         Ok(response) => response,
         Err(status) => reply::status(&status),
@@ -426,7 +429,7 @@ pub async fn filtered(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
         request.headers.insert("accept", json);
     }
     request.headers.remove("accept-encoding");
-    let mut response = match forward::send(agent, request).await {
+    let mut response = match forward::send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => return agent.cut_off(asked),
         Err(Failure::Answered(response)) => return response,

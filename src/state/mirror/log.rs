@@ -346,7 +346,8 @@ impl Log {
         state.sealed || state.unsound
     }
 
-    pub(crate) fn file_bytes(&self) -> u64 {
+    /// The bytes of its file that count.
+    pub fn file_bytes(&self) -> u64 {
         self.state.borrow().end
     }
 
