@@ -134,3 +134,14 @@ fn w043_a_filtered_page_keeps_its_token_and_counts_nothing() {
     }
     assert_eq!(names, ["c-0", "c-1", "c-2"]);
 }
+
+#[test]
+#[ignore = "agent: the deprecated form of a watch passes unfiltered"]
+fn what_is_dropped_is_not_shown_by_the_deprecated_form_of_a_watch_either() {
+    let scene = scene();
+    put_map(&scene, "skip-0");
+    put_map(&scene, "z-0");
+    let target = "/api/v1/watch/namespaces/ns/configmaps";
+    let mut watch = scene.client().watching(target);
+    assert_eq!(watch.event().name(), "z-0");
+}
