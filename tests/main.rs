@@ -1,6 +1,7 @@
 //! The one integration binary: the real agent, as a process, between an embedded API server and a raw client.
 #![allow(missing_docs)] // Test names say what they are for.
 
+mod cases;
 mod contest;
 mod crash;
 mod cut;

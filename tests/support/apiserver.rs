@@ -79,12 +79,20 @@ pub struct Recorded {
     pub accept: String,
     /// `Authorization`.
     pub authorization: Option<String>,
+    /// `Accept-Encoding`, or empty.
+    pub accept_encoding: String,
+    /// `Content-Type`, or empty.
+    pub content_type: String,
+    /// The body, once it has been read.
+    pub body: Vec<u8>,
     /// `User-Agent`, or empty.
     pub user_agent: String,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub protocol: String,
     /// The number of its connection, from 1.
     pub connection: u64,
+    /// Its own number.
+    pub number: u64,
     /// Whether it lists a collection.
     pub list: bool,
     /// Whether it watches a collection.
@@ -149,6 +157,7 @@ pub struct State {
     /// A line to each of the open ones.
     pub connections: Vec<Sender<Order>>,
     recorded: Vec<Recorded>,
+    requests_seen: u64,
     faults: Vec<Fault>,
 }
 
@@ -160,9 +169,11 @@ impl Shared {
             .expect("no thread panics with the lock held")
     }
 
-    /// Records a request and finds what is to go wrong with it.
-    fn note(&self, recorded: Recorded, ask: &Ask) -> Option<Action> {
+    /// Records a request; its number, and what is to go wrong with it.
+    fn note(&self, mut recorded: Recorded, ask: &Ask) -> (u64, Option<Action>) {
         let mut state = self.state();
+        state.requests_seen += 1;
+        recorded.number = state.requests_seen;
         let fault = state.faults.iter_mut().find(|fault| {
             fault.times > 0
                 && recorded.target.contains(&fault.part)
@@ -176,8 +187,21 @@ impl Shared {
             fault.times -= 1;
             fault.action.clone()
         });
+        let number = recorded.number;
         state.recorded.push(recorded);
-        action
+        (number, action)
+    }
+
+    /// Records the body of an earlier request.
+    fn note_body(&self, number: u64, body: &[u8]) {
+        let mut state = self.state();
+        let request = state
+            .recorded
+            .iter_mut()
+            .find(|request| request.number == number);
+        if let Some(request) = request {
+            request.body = body.to_vec();
+        }
     }
 }
 
@@ -208,6 +232,7 @@ impl ApiServer {
                 connections_seen: 0,
                 connections: Vec::new(),
                 recorded: Vec::new(),
+                requests_seen: 0,
                 faults: Vec::new(),
             }),
         });

@@ -240,14 +240,33 @@ impl Scene {
         });
     }
 
+    /// Cuts the line, and waits until the agent has noticed without being asked.
+    pub fn cut_off(&self, mode: Mode) {
+        self.cut(mode);
+        self.within(Duration::from_secs(45), "the agent notices", || {
+            let log = self.log();
+            let up = log.iter().rposition(|line| line.contains("can be reached"));
+            let down = log
+                .iter()
+                .rposition(|line| line.contains("can't be reached"));
+            down > up
+        });
+    }
+
     /// Waits until `done`, 20 s at the most.
     #[track_caller]
     pub fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let deadline = Instant::now() + START;
+        self.within(START, what, done);
+    }
+
+    /// Waits until `done`, `limit` at the most.
+    #[track_caller]
+    pub fn within(&self, limit: Duration, what: &str, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + limit;
         while !done() {
             assert!(
                 Instant::now() < deadline,
-                "{what}: not within {START:?}; the agent says {:#?}",
+                "{what}: not within {limit:?}; the agent says {:#?}",
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(5));

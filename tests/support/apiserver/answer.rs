@@ -93,7 +93,8 @@ impl Whole {
         }
     }
 
-    fn text(status: u16, body: &str) -> Self {
+    /// An answer in plain text.
+    pub fn text(status: u16, body: &str) -> Self {
         Self {
             status,
             headers: vec![("content-type", "text/plain; charset=utf-8".into())],
@@ -120,6 +121,8 @@ pub struct WatchPlan {
     pub epoch: u64,
     /// Whether each object is wrapped in a Table.
     pub table: bool,
+    /// Whether only metadata is wanted.
+    pub partial: bool,
 }
 
 /// An answer.
@@ -128,6 +131,8 @@ pub enum Reply {
     Whole(Whole),
     /// A stream.
     Watch(Box<WatchPlan>),
+    /// What a container says, as it says it.
+    Log,
 }
 
 /// A Status that tells of a failure.
@@ -240,6 +245,7 @@ pub fn answer(store: &mut Store, ask: &Ask, watch_list: bool) -> Reply {
         ("GET", None) => {
             Reply::Whole(list(store, ask, kind, namespace, form).unwrap_or_else(|fault| fault))
         }
+        ("GET", Some(_)) if subresource == "log" && ask.flag("follow") => Reply::Log,
         ("GET", Some(name)) => {
             Reply::Whole(get(store, kind, &namespace, &name, &subresource, form))
         }
@@ -451,11 +457,16 @@ pub fn table_row(object: &str) -> String {
     table(&[object.to_string()], version)
 }
 
+/// An object's metadata, as an object of its own.
+pub fn metadata_of(object: &str) -> Option<Value> {
+    let object: Value = serde_json::from_str(object).ok()?;
+    Some(
+        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}),
+    )
+}
+
 fn partial(objects: impl Iterator<Item = String>, version: u64) -> String {
-    let items: Vec<Value> = objects
-        .filter_map(|text| serde_json::from_str::<Value>(&text).ok())
-        .map(|object| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}))
-        .collect();
+    let items: Vec<Value> = objects.filter_map(|text| metadata_of(&text)).collect();
     let list = json!({
         "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": version.to_string()}, "items": items,
@@ -491,6 +502,7 @@ fn watch(
             .map_or(Duration::from_secs(1800), Duration::from_secs),
         epoch: store.epoch(),
         table: form == Form::Table,
+        partial: form == Form::Partial,
         filter,
     };
     let error = |status: Whole| {
@@ -563,6 +575,10 @@ fn other(ask: &Ask) -> Whole {
         "/version" => Whole::json(200, "{\n  \"major\": \"1\",\n  \"minor\": \"36\",\n  \"gitVersion\": \"v1.36.2\",\n  \"platform\": \"linux/amd64\"\n}".into()),
         "/livez" | "/readyz" | "/healthz" => Whole::text(200, "ok"),
         "/api" => Whole::json(200, "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\",\"serverAddress\":\"127.0.0.1:6443\"}]}\n".into()),
+        "/apis" if ask.accept.contains("as=APIGroupDiscoveryList") => tagged(
+            ask,
+            "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/v2\",\"metadata\":{},\"items\":[]}\n".into(),
+        ),
         "/apis" => tagged(ask, groups()),
         path => match resources(path.trim_matches('/')) {
             Some(text) => Whole::json(200, text),

@@ -206,6 +206,20 @@ pub enum Place {
     Other,
 }
 
+/// The path of the collection or object that the deprecated `…/watch/…` form watches.
+pub fn without_watch(path: &str) -> Option<String> {
+    let at = match path.split('/').nth(1)? {
+        "api" => 3,
+        "apis" => 4,
+        _ => return None,
+    };
+    let mut parts: Vec<&str> = path.split('/').collect();
+    (parts.len() > at + 1 && parts[at] == "watch").then(|| {
+        parts.remove(at);
+        parts.join("/")
+    })
+}
+
 /// Reads a path without its query.
 pub fn place(path: &str) -> Place {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -256,6 +270,7 @@ mod tests {
     use super::PODS;
     use super::Place;
     use super::place;
+    use super::without_watch;
 
     #[test]
     fn paths_name_collections_objects_and_subresources() {
@@ -282,5 +297,10 @@ mod tests {
         assert_eq!(place("/api/v1/nothings"), Place::UnknownResource);
         assert_eq!(place("/apis/no.such.group/v1/pods"), Place::Other);
         assert_eq!(place("/version"), Place::Other);
+        assert_eq!(
+            without_watch("/api/v1/watch/namespaces/a/pods").as_deref(),
+            Some("/api/v1/namespaces/a/pods")
+        );
+        assert_eq!(without_watch("/api/v1/namespaces/watch/pods"), None);
     }
 }

@@ -47,6 +47,7 @@ use super::body::Body;
 use super::body::OpenWatch;
 use super::kind::Place;
 use super::kind::place;
+use super::kind::without_watch;
 use super::watch;
 
 /// What is told to an open connection.
@@ -292,10 +293,18 @@ async fn serve(
         .map_or_else(|| "/".to_string(), ToString::to_string);
     let authorization = header("authorization");
     let upgrade = header("upgrade");
+    let mut query = decode_query(request.uri().query().unwrap_or_default());
+    let path = match without_watch(request.uri().path()) {
+        Some(path) => {
+            query.push(("watch".into(), "true".into()));
+            path
+        }
+        None => request.uri().path().to_string(),
+    };
     let mut ask = Ask {
         method: request.method().to_string(),
-        path: request.uri().path().to_string(),
-        query: decode_query(request.uri().query().unwrap_or_default()),
+        path,
+        query,
         accept: header("accept").unwrap_or_default(),
         gzip: header("accept-encoding").is_some_and(|value| value.contains("gzip")),
         content_type: header("content-type").unwrap_or_default(),
@@ -308,13 +317,20 @@ async fn serve(
         target,
         accept: ask.accept.clone(),
         authorization: authorization.clone(),
+        accept_encoding: header("accept-encoding").unwrap_or_default(),
+        content_type: ask.content_type.clone(),
+        body: Vec::new(),
         user_agent: header("user-agent").unwrap_or_default(),
         protocol: format!("{:?}", request.version()),
         connection: door.connection,
+        number: 0,
         list: ask.is_list(),
         watch: ask.is_watch(),
     };
-    let action = door.real.then(|| shared.note(recorded, &ask)).flatten();
+    let (number, action) = match door.real {
+        true => shared.note(recorded, &ask),
+        false => (0, None),
+    };
     let wanted = shared
         .options
         .token
@@ -359,6 +375,7 @@ async fn serve(
             None,
         )));
     };
+    shared.note_body(number, &body);
     ask.body = body;
     Ok(match action {
         Some(Action::Status(code)) => respond(scripted(code)),
@@ -398,6 +415,13 @@ fn reply(shared: &Arc<Shared>, spawner: &Spawner, ask: &Ask) -> Response<Body> {
                 headers: vec![("content-type", "application/json".into())],
                 body: Vec::new(),
             });
+            *response.body_mut() = Body::watch(receiver, OpenWatch::new(shared));
+            response
+        }
+        Reply::Log => {
+            let (lines, receiver) = smol::channel::bounded(4);
+            hyper::rt::Executor::execute(spawner, watch::log(shared.clone(), lines));
+            let mut response = respond(Whole::text(200, ""));
             *response.body_mut() = Body::watch(receiver, OpenWatch::new(shared));
             response
         }

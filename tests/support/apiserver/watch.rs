@@ -12,6 +12,7 @@ use super::Shared;
 use super::answer::WatchPlan;
 use super::answer::bookmark;
 use super::answer::failure;
+use super::answer::metadata_of;
 use super::answer::table_row;
 use super::store::line;
 
@@ -95,7 +96,13 @@ async fn feed(
 fn batches(plan: &WatchPlan, lines: Vec<String>) -> Vec<String> {
     let mut batches: Vec<String> = Vec::new();
     for line in lines {
-        let line = if plan.table { tabled(&line) } else { line };
+        let line = match plan {
+            WatchPlan { table: true, .. } => changed(&line, |object| Some(table_row(object))),
+            WatchPlan { partial: true, .. } => changed(&line, |object| {
+                metadata_of(object).map(|meta| meta.to_string())
+            }),
+            _ => line,
+        };
         match batches.last_mut() {
             Some(batch) if batch.len() + line.len() <= 16 * 1024 => batch.push_str(&line),
             _ => batches.push(line),
@@ -104,15 +111,39 @@ fn batches(plan: &WatchPlan, lines: Vec<String>) -> Vec<String> {
     batches
 }
 
-fn tabled(text: &str) -> String {
+/// The same event with another object in it; bookmarks and errors stay as they are.
+fn changed(text: &str, other: impl Fn(&str) -> Option<String>) -> String {
     let parts = text
         .strip_prefix("{\"type\":\"")
         .and_then(|rest| rest.split_once("\",\"object\":"))
         .and_then(|(event, object)| Some((event, object.strip_suffix("}\n")?)));
     match parts {
         Some((event @ ("ADDED" | "MODIFIED" | "DELETED"), object)) => {
-            line(event, &table_row(object))
+            other(object).map_or_else(|| text.into(), |object| line(event, &object))
         }
         _ => text.into(),
+    }
+}
+
+/// What a container says while it is followed: its store's version, at first and at each change. It says so in JSON that
+/// the raw client can read as it reads events.
+pub async fn log(shared: Arc<Shared>, lines: Sender<String>) {
+    loop {
+        let (version, changed) = {
+            let store = &shared.state().store;
+            (store.version(), store.changed())
+        };
+        let said = line(
+            "LINE",
+            &format!("{{\"metadata\":{{\"resourceVersion\":\"{version}\"}}}}"),
+        );
+        if lines.send(said).await.is_err() {
+            return;
+        }
+        let news = async {
+            // Only ever closed, never sent to.
+            let _ = changed.recv().await;
+        };
+        or(lines.closed(), news).await;
     }
 }

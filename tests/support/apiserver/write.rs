@@ -12,6 +12,9 @@ use super::answer::not_found;
 use super::kind::Kind;
 use super::store::Store;
 
+/// The largest body that is read.
+const LARGEST: usize = 3 << 20;
+
 /// Answers a request that is not a GET.
 pub fn answer(
     store: &mut Store,
@@ -39,6 +42,10 @@ pub fn answer(
 }
 
 fn body_of(ask: &Ask) -> Result<Value, Whole> {
+    if ask.body.len() > LARGEST {
+        let message = format!("Request entity too large: limit is {LARGEST}");
+        return Err(failure(413, "RequestEntityTooLarge", &message, None));
+    }
     serde_json::from_slice(&ask.body).map_err(|error| {
         let message = format!("the object provided is unrecognized: {error}");
         failure(400, "BadRequest", &message, None)
