@@ -31,11 +31,27 @@ pub struct Listener(Async<TcpListener>);
 /// stream and the right to fill a log) is let go then.
 const UNREAD: Duration = Duration::from_secs(60);
 
+/// How many descriptors the process may have.
+pub fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
 /// A local client's connection; it fails when the client takes nothing for too long.
 pub struct Accepted {
     stream: Async<TcpStream>,
+    peer: IpAddr,
     unread: Duration,
     stalled: Option<Timer>,
+}
+
+impl Accepted {
+    /// Who it is.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
 }
 
 impl Listener {
@@ -51,10 +67,11 @@ impl Listener {
 
     /// The next client.
     pub async fn accept(&self) -> io::Result<Accepted> {
-        let (stream, _) = self.0.accept().await?;
+        let (stream, peer) = self.0.accept().await?;
         stream.get_ref().set_nodelay(true)?;
         Ok(Accepted {
             stream,
+            peer: peer.ip(),
             unread: UNREAD,
             stalled: None,
         })

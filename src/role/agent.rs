@@ -39,6 +39,11 @@ use crate::state::mirror::Mirror;
 use crate::state::upstream::Upstream;
 use crate::wire::request::Verb;
 
+/// How much of a body is read that nobody wants, and how long: a client that is still sending when it is refused might lose
+/// the answer.
+const UNREAD: usize = 1 << 20;
+const UNREAD_TIME: Duration = Duration::from_secs(2);
+
 /// How the agent behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -103,7 +108,7 @@ impl Agent {
     }
 
     /// Answers one request.
-    pub async fn answer(self: Rc<Self>, request: Request) -> Response {
+    pub async fn answer(self: Rc<Self>, mut request: Request) -> Response {
         let asked = match Asked::new(&request) {
             Ok(asked) => asked,
             Err(status) => return reply::status(&status),
@@ -120,7 +125,10 @@ impl Agent {
             }
             Route::Mirrored => Box::pin(list::list(&self, &asked, request)).await,
             Route::Watch => Box::pin(watch::watch(&self, &asked, request)).await,
-            Route::Mirror | Route::Refuse | Route::NotAcceptable => self.offline(&asked, way),
+            Route::Mirror | Route::Refuse | Route::NotAcceptable => {
+                request.body.discard(UNREAD, UNREAD_TIME).await;
+                self.offline(&asked, way)
+            }
         }
     }
 
@@ -132,6 +140,8 @@ impl Agent {
     fn offline(&self, asked: &Asked, way: Route) -> Response {
         let answer = match way {
             Route::Mirror => offline::answer(self, asked),
+            // Cut off this endpoint still does what it is there for.
+            Route::Refuse if asked.is_health() => Ok(reply::healthy()),
             Route::NotAcceptable => Err(Status::not_acceptable(
                 "only the following media types are accepted: application/json (the line to the API server is down)",
             )),

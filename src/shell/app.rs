@@ -100,6 +100,7 @@ impl App {
             mirror::Options {
                 sync_window: config.sync_window,
                 stamp: |object, version| object::with_resource_version(object, version).ok(),
+                same: object::is_same,
                 cap: config.flash_cap,
             },
         )

@@ -98,6 +98,9 @@ impl TypeMeta {
 /// Gives an object another `metadata.resourceVersion`; `None` when it cannot be found in it.
 pub type Stamp = fn(&[u8], ResourceVersion) -> Option<Vec<u8>>;
 
+/// Whether two states are of one object.
+pub type Same = fn(&[u8], &[u8]) -> bool;
+
 /// How the mirror works.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -105,6 +108,8 @@ pub struct Options {
     pub sync_window: Duration,
     /// How a deleted object gets the version of the list that it is missing from.
     pub stamp: Stamp,
+    /// Whether two states of a key are of one object, not of one that was deleted and another that was made.
+    pub same: Same,
     /// How many bytes all collections together may hold on flash.
     pub cap: u64,
 }
@@ -132,6 +137,7 @@ pub struct Stats {
 pub(crate) struct Shared {
     flash: Arc<dyn Flash>,
     stamp: Stamp,
+    same: Same,
     /// There may be something to sync, to compact or to close.
     work: Notify,
     written: Cell<u64>,
@@ -169,6 +175,7 @@ impl Mirror {
             shared: Rc::new(Shared {
                 flash,
                 stamp: options.stamp,
+                same: options.same,
                 work: Notify::new(),
                 written: Cell::new(0),
                 syncs: Cell::new(0),
@@ -505,6 +512,7 @@ mod tests {
             let options = Options {
                 sync_window: Duration::ZERO,
                 stamp: |_, _| None,
+                same: |_, _| true,
                 cap: 64 << 20,
             };
             let mirror = Mirror::open(Arc::new(disk), options).expect("a folder");

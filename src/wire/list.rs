@@ -4,6 +4,8 @@
 //! `{"kind":"PodList","apiVersion":"v1","metadata":{…},"items":[…]}`, and items without `kind` and `apiVersion`. A list of
 //! custom resources has its keys sorted, so that its version comes behind the items, which describe themselves.
 
+use std::borrow::Cow;
+
 use crate::k8s::object::ResourceVersion;
 use crate::wire::json;
 use crate::wire::json::Error;
@@ -214,6 +216,42 @@ impl ListDecoder {
     }
 }
 
+/// A list's prefix or suffix without `remainingItemCount`: who drops items does not know how many are left.
+///
+/// The text can't stand anywhere else: within a string its quotes would be escaped, and a member's name has a comma or a
+/// brace before it.
+pub fn without_count(envelope: &[u8]) -> Cow<'_, [u8]> {
+    const NAME: &[u8] = b"\"remainingItemCount\"";
+    let blank = |byte: &u8| byte.is_ascii_whitespace();
+    let whole = || {
+        let at = envelope.windows(NAME.len()).position(|part| part == NAME)?;
+        let before = envelope[..at].trim_ascii_end();
+        let rest = envelope.get(at + NAME.len()..)?;
+        let value = rest
+            .trim_ascii_start()
+            .strip_prefix(b":")?
+            .trim_ascii_start();
+        let digits = value
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        let mut behind = value.get(digits..)?;
+        let before = match before.strip_suffix(b",") {
+            Some(before) => before,
+            None => {
+                behind = behind
+                    .iter()
+                    .position(|byte| !blank(byte))
+                    .and_then(|at| behind.get(at..))
+                    .map(|rest| rest.strip_prefix(b",").unwrap_or(rest))?;
+                before
+            }
+        };
+        Some([before, behind].concat())
+    };
+    whole().map_or(Cow::Borrowed(envelope), Cow::Owned)
+}
+
 /// Removes what has been handed out, and gives a buffer back that one large object has left behind.
 pub(crate) fn drop_front(buffer: &mut Vec<u8>, count: usize) {
     if count == buffer.len() && buffer.capacity() > KEPT_BUFFER {
@@ -288,6 +326,35 @@ impl ListEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_count_of_what_is_left_is_taken_out_wherever_it_stands() {
+        for (from, to) in [
+            (
+                r#"{"metadata":{"continue":"A","remainingItemCount":4},"items":["#,
+                r#"{"metadata":{"continue":"A"},"items":["#,
+            ),
+            (
+                r#"],"metadata":{"remainingItemCount": 12 , "resourceVersion":"1"}}"#,
+                r#"],"metadata":{ "resourceVersion":"1"}}"#,
+            ),
+            (
+                r#"{"metadata":{"remainingItemCount":1}}"#,
+                r#"{"metadata":{}}"#,
+            ),
+            (
+                r#"{"metadata":{"continue":"remainingItemCount"}}"#,
+                r#"{"metadata":{"continue":"remainingItemCount"}}"#,
+            ),
+            (
+                r#"{"a":"\"remainingItemCount\""}"#,
+                r#"{"a":"\"remainingItemCount\""}"#,
+            ),
+        ] {
+            let taken = without_count(from.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&taken), to);
+        }
+    }
 
     macro_rules! golden {
         ($($name:literal),*) => {

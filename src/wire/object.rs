@@ -229,6 +229,15 @@ pub fn status_code_and_reason(object: &[u8]) -> Option<(u16, String)> {
     Some((code, text_at(object, &["reason"]).ok()?.unwrap_or_default()))
 }
 
+/// Whether two states are of one object: it has one `metadata.uid` for its life.
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    fn uid(object: &[u8]) -> Option<&[u8]> {
+        let metadata = json::member(object, b"metadata").ok()??;
+        json::member(metadata, b"uid").ok()?
+    }
+    uid(one) == uid(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

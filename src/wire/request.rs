@@ -183,7 +183,7 @@ impl RequestInfo {
     }
 
     /// The collection that a list, a watch or a get of one object is about: a get is about the objects of that name.
-    /// `None` for anything else, and for the deprecated path forms. A selector that can't be parsed is a 400.
+    /// `None` for anything else. A selector that can't be parsed is a 400.
     pub fn collection(&self, credential: Credential) -> Result<Option<Collection>, Status> {
         let Some(request) = self
             .resource
@@ -194,7 +194,10 @@ impl RequestInfo {
         };
         let bad = |error: SelectorError| Status::bad_request(&error.message);
         let (labels, fields) = match (self.verb, &request.name) {
-            (Verb::Get, Some(name)) => (LabelSelector::default(), FieldSelector::name(name)),
+            // The deprecated form of a watch may have a name in its path.
+            (Verb::Get | Verb::Watch, Some(name)) => {
+                (LabelSelector::default(), FieldSelector::name(name))
+            }
             (Verb::List | Verb::Watch, None) => (
                 LabelSelector::parse(self.options.label_selector.as_deref().unwrap_or(""))
                     .map_err(bad)?,
@@ -215,8 +218,12 @@ impl RequestInfo {
             fields,
             credential,
         };
-        let deprecated = self.verb == Verb::Watch && !self.options.watch;
-        Ok((!deprecated && is_plain(&collection)).then_some(collection))
+        Ok(is_plain(&collection).then_some(collection))
+    }
+
+    /// Whether it is a watch by its path, `/api/v1/watch/…`, as it was asked for before there were parameters.
+    pub fn is_deprecated_watch(&self) -> bool {
+        self.verb == Verb::Watch && !self.options.watch
     }
 
     fn is_namespace_object(&self, request: &ResourceRequest) -> bool {
@@ -574,12 +581,19 @@ mod tests {
         for target in [
             "/api/v1/namespaces/a/pods/p/log",
             "/version",
-            "/api/v1/watch/pods",
             "/api/v1/namespaces/A%2Fb/pods",
         ] {
             assert_eq!(name("GET", target), Ok(None), "{target}");
         }
         assert_eq!(name("POST", "/api/v1/pods"), Ok(None));
+        assert_eq!(name("GET", "/api/v1/watch/pods"), some("/api/v1/pods"));
+        assert_eq!(
+            name("GET", "/api/v1/watch/namespaces/a/pods/p"),
+            some("/api/v1/namespaces/a/pods fields=metadata.name=p")
+        );
+        let deprecated = |target: &str| RequestInfo::parse("GET", target).is_deprecated_watch();
+        assert!(deprecated("/api/v1/watch/pods"));
+        assert!(!deprecated("/api/v1/pods?watch=1") && !deprecated("/api/v1/pods"));
         let status =
             name("GET", "/api/v1/pods?labelSelector=a%3D%3D%3D").expect_err("a wrong selector");
         assert_eq!(

@@ -46,7 +46,6 @@ fn w056_a_flapping_line_is_tried_at_the_backoffs_pace_and_no_watch_closes() {
 }
 
 #[test]
-#[ignore = "agent: a watch of what is not known here gets the load balancer's page"]
 fn w057_a_load_balancers_error_page_is_a_line_that_is_down_and_never_reaches_a_client() {
     let scene = scene();
     put_maps(&scene, 2);

@@ -111,7 +111,6 @@ fn w042_the_bookmark_behind_filtered_initial_events_is_at_the_servers_version() 
 }
 
 #[test]
-#[ignore = "agent: a filtered page passes the server's remainingItemCount on"]
 fn w043_a_filtered_page_keeps_its_token_and_counts_nothing() {
     let scene = scene();
     put_maps(&scene, 3);
@@ -136,7 +135,6 @@ fn w043_a_filtered_page_keeps_its_token_and_counts_nothing() {
 }
 
 #[test]
-#[ignore = "agent: the deprecated form of a watch passes unfiltered"]
 fn what_is_dropped_is_not_shown_by_the_deprecated_form_of_a_watch_either() {
     let scene = scene();
     put_map(&scene, "skip-0");

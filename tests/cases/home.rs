@@ -128,7 +128,6 @@ fn w095_a_pod_that_was_evicted_meanwhile_is_modified_and_its_deletion_passes() {
 }
 
 #[test]
-#[ignore = "agent: an object made anew within a gap that is listed is MODIFIED, not DELETED and ADDED"]
 fn w096_a_pod_that_was_made_anew_under_its_name_is_deleted_and_added() {
     for compacted in [false, true] {
         let scene = scene();
@@ -222,7 +221,6 @@ fn w100_all_that_comes_home_lists_once_a_stream_and_waits_as_it_is_told() {
 }
 
 #[test]
-#[ignore = "agent: a collection whose resource is gone stays mirrored, and its watches stay open"]
 fn w102_a_resource_that_is_gone_ends_its_own_watch_with_410_and_no_other() {
     let scene = scene();
     put_maps(&scene, 1);

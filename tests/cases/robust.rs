@@ -116,7 +116,6 @@ fn w106_a_reader_that_is_slow_costs_no_memory_holds_up_nobody_and_misses_nothing
 }
 
 #[test]
-#[ignore = "agent: a client beyond the descriptors waits unanswered, it is not refused"]
 fn w107_more_watches_than_descriptors_are_refused_with_503_and_the_agent_lives() {
     let scene = with_few_descriptors();
     put_maps(&scene, 1);
@@ -149,7 +148,6 @@ fn w107_more_watches_than_descriptors_are_refused_with_503_and_the_agent_lives()
 }
 
 #[test]
-#[ignore = "agent: a sync that finds no descriptor is taken for a broken flash, and the collection is dropped"]
 fn running_out_of_descriptors_loses_nothing_that_is_mirrored() {
     let scene = with_few_descriptors();
     put_maps(&scene, 1);
@@ -265,7 +263,6 @@ fn w109_clients_with_different_selectors_see_what_they_selected() {
 }
 
 #[test]
-#[ignore = "agent: a connection is closed without a word when a refused body comes late"]
 fn a_refused_write_whose_body_comes_late_keeps_its_connection_or_says_that_it_closes() {
     let scene = scene();
     put_maps(&scene, 1);

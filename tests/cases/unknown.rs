@@ -171,7 +171,6 @@ fn w076_who_takes_protobuf_alone_gets_406_and_who_takes_more_gets_json() {
 }
 
 #[test]
-#[ignore = "agent: /version is not kept, and /healthz and /readyz are the cloud's"]
 fn w078_the_version_is_the_servers_last_and_health_is_the_agents() {
     let scene = scene();
     let online = scene.client().list("/version");

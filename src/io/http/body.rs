@@ -10,11 +10,13 @@ use std::rc::Rc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
+use std::time::Duration;
 
 use hyper::body::Body as _;
 use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper::body::SizeHint;
+use smol::Timer;
 
 use crate::io::http::Bytes;
 use crate::io::http::Error;
@@ -81,6 +83,26 @@ impl Body {
     /// Whether it is known to have no bytes left.
     pub fn is_empty(&self) -> bool {
         matches!(self.0, Source::Empty)
+    }
+
+    /// Reads what is left and throws it away, unless it is more than `limit` bytes or takes longer than `time`.
+    pub async fn discard(&mut self, limit: usize, time: Duration) {
+        if self.is_empty() {
+            return;
+        }
+        let read = async {
+            let mut left = limit;
+            while let Some(Ok(bytes)) = self.next().await {
+                let Some(rest) = left.checked_sub(bytes.len()) else {
+                    break;
+                };
+                left = rest;
+            }
+        };
+        let late = async {
+            Timer::after(time).await;
+        };
+        smol::future::or(read, late).await;
     }
 
     /// The next bytes.

@@ -6,8 +6,10 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use hyper::Version;
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,6 +32,7 @@ use smol_hyper::rt::FuturesIo;
 use smol_hyper::rt::SmolTimer;
 
 use crate::io::http::Body;
+use crate::io::http::Bytes;
 use crate::io::http::Error;
 use crate::io::http::HeaderMap;
 use crate::io::http::HeaderValue;
@@ -36,8 +40,10 @@ use crate::io::http::Method;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::StatusCode;
+use crate::io::http::body::Stream;
 use crate::io::http::tunnel::Tunnel;
 use crate::io::latest::Notify;
+use crate::io::net;
 use crate::io::net::Accepted;
 use crate::io::net::Listener;
 
@@ -51,6 +57,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long accepting rests when there is no descriptor or memory for a client.
 const REST: Duration = Duration::from_millis(100);
 
+/// Clients that may be in at once, where there are descriptors for them.
+const CLIENTS: usize = 4096;
+/// Descriptors that are kept for everything else: the line, logs, the other door.
+const OWN: usize = 64;
+/// Clients beyond that, who are told to come back later.
+const REFUSED: usize = 16;
+/// Clients of one address of the network; this node's own are not counted.
+const PER_ADDRESS: usize = 256;
+
 /// Bytes read from a client at once.
 const PIECE: usize = 4 << 10;
 
@@ -62,6 +77,8 @@ type Answering = Pin<Box<dyn Future<Output = Response>>>;
 /// A door: a listener, who answers, and the clients that are in.
 pub struct Door {
     listener: Listener,
+    /// How many clients may be in.
+    limit: usize,
     inside: Rc<Inside>,
     executor: Rc<LocalExecutor<'static>>,
 }
@@ -70,6 +87,8 @@ struct Inside {
     answer: Box<dyn Fn(Request) -> Answering>,
     refuse: Refuse,
     clients: Cell<usize>,
+    /// Clients by address.
+    peers: RefCell<HashMap<IpAddr, usize>>,
     closing: Cell<bool>,
     bell: Notify,
 }
@@ -89,11 +108,15 @@ impl Door {
             answer: Box::new(move |request| Box::pin(answer(request))),
             refuse,
             clients: Cell::new(0),
+            peers: RefCell::default(),
             closing: Cell::new(false),
             bell: Notify::new(),
         };
         Self {
             listener,
+            limit: net::descriptors()
+                .saturating_sub(OWN)
+                .clamp(REFUSED, CLIENTS),
             inside: Rc::new(inside),
             executor,
         }
@@ -114,8 +137,13 @@ impl Door {
         loop {
             match self.listener.accept().await {
                 Ok(stream) => {
-                    let guest = Guest::new(&self.inside);
-                    self.executor.spawn(Box::pin(serve(stream, guest))).detach();
+                    let guest = Guest::new(&self.inside, stream.peer());
+                    let full = guest.refused(self.limit);
+                    // Those who are refused take room too, for the moment that it takes.
+                    if self.inside.clients.get() <= self.limit + REFUSED {
+                        let client = Box::pin(serve(stream, guest, full));
+                        self.executor.spawn(client).detach();
+                    }
                 }
                 Err(error) => {
                     log::warn!("can't accept a client: {error}");
@@ -193,33 +221,56 @@ impl hyper::rt::Write for Wire {
 }
 
 /// A client that is in.
-struct Guest(Rc<Inside>);
+struct Guest(Rc<Inside>, IpAddr);
 
 impl Guest {
-    fn new(inside: &Rc<Inside>) -> Self {
+    fn new(inside: &Rc<Inside>, peer: IpAddr) -> Self {
         inside.clients.set(inside.clients.get() + 1);
-        Self(Rc::clone(inside))
+        *inside.peers.borrow_mut().entry(peer).or_default() += 1;
+        Self(Rc::clone(inside), peer)
+    }
+
+    /// The code that it is refused with, if there are too many: of all clients, or of this address.
+    fn refused(&self, limit: usize) -> Option<u16> {
+        let from_here = self.0.peers.borrow().get(&self.1).copied();
+        if self.0.clients.get() > limit {
+            Some(503)
+        } else if !self.1.is_loopback() && from_here.is_some_and(|count| count > PER_ADDRESS) {
+            Some(429)
+        } else {
+            None
+        }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.0.clients.set(self.0.clients.get() - 1);
+        let mut peers = self.0.peers.borrow_mut();
+        if let Some(count) = peers.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                peers.remove(&self.1);
+            }
+        }
         if self.0.closing.get() {
             self.0.bell.notify();
         }
     }
 }
 
-async fn serve(stream: Accepted, guest: Guest) {
+async fn serve(stream: Accepted, guest: Guest, guest_full: Option<u16>) {
     let tunnel = Rc::new(RefCell::new(None));
     let inside = Rc::clone(&guest.0);
     let service = {
         let (inside, tunnel) = (Rc::clone(&inside), Rc::clone(&tunnel));
         // Boxed: a connection that waits should not carry the size of the largest answer.
         service_fn(move |request| {
-            let request = read(request);
-            Box::pin(exchange(request, Rc::clone(&inside), Rc::clone(&tunnel)))
+            let asked = match guest_full {
+                Some(code) => Err((code, "there are too many clients here now")),
+                None => read(request),
+            };
+            Box::pin(exchange(asked, Rc::clone(&inside), Rc::clone(&tunnel)))
         })
     };
     let mut connection = http1::Builder::new()
@@ -267,17 +318,28 @@ async fn serve(stream: Accepted, guest: Guest) {
 }
 
 async fn exchange(
-    request: Result<Request, (u16, &'static str)>,
+    asked: Result<(Request, Upload), (u16, &'static str)>,
     inside: Rc<Inside>,
     tunnel: Rc<RefCell<Option<Tunnel>>>,
 ) -> Result<hyper::Response<Body>, Error> {
-    let mut response = match request {
-        Ok(request) => (inside.answer)(request).await,
+    let mut response = match asked {
+        Ok((request, upload)) => {
+            let mut response = (inside.answer)(request).await;
+            if !upload.0.get() && response.tunnel.is_none() {
+                // hyper does not wait for the rest of the body and closes; who is told so does not take it for a fault.
+                let close = HeaderValue::from_static("close");
+                response.headers.insert("connection", close);
+            }
+            response
+        }
         Err((code, why)) => {
             let (kind, body) = (inside.refuse)(code, why);
             let mut headers = HeaderMap::new();
             headers.insert("content-type", HeaderValue::from_static(kind));
             headers.insert("connection", HeaderValue::from_static("close"));
+            if matches!(code, 429 | 503) {
+                headers.insert("retry-after", HeaderValue::from_static("1"));
+            }
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
             Response {
                 status,
@@ -312,7 +374,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 ///
 /// The values are copied: they point into the connection's read buffer, and as long as one does, hyper, which goes on
 /// reading, needs a second one. A watch would hold both for its life.
-fn read(request: hyper::Request<Incoming>) -> Result<Request, (u16, &'static str)> {
+fn read(request: hyper::Request<Incoming>) -> Result<(Request, Upload), (u16, &'static str)> {
     let (mut head, body) = request.into_parts();
     for value in head.headers.values_mut() {
         // Fails on no value that was one.
@@ -349,12 +411,44 @@ fn read(request: hyper::Request<Incoming>) -> Result<Request, (u16, &'static str
     if !target.starts_with('/') {
         return Err((400, "the target must begin with a slash"));
     }
-    Ok(Request {
+    let upload = Upload(Rc::new(Cell::new(body.is_end_stream())));
+    let body = if upload.0.get() {
+        Body::empty()
+    } else {
+        Body::stream(Uploading {
+            body: Body::incoming(body),
+            upload: Upload(Rc::clone(&upload.0)),
+        })
+    };
+    let request = Request {
         method: head.method,
         target: target.to_owned(),
         headers: head.headers,
-        body: Body::incoming(body),
-    })
+        body,
+    };
+    Ok((request, upload))
+}
+
+/// Whether a request's body has been read to its end.
+struct Upload(Rc<Cell<bool>>);
+
+/// A request's body that tells when it has been read.
+struct Uploading {
+    body: Body,
+    upload: Upload,
+}
+
+impl Stream for Uploading {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        let next = ready!(self.body.poll_next(cx));
+        if next.is_none() {
+            self.upload.0.set(true);
+        }
+        Poll::Ready(next)
+    }
 }
 
 /// Host and optional port, of the characters that RFC 3986 3.2 has for them.

@@ -54,6 +54,7 @@ impl Asked {
         let mirrored = collection.as_ref().is_some_and(|collection| {
             request.method == Method::GET
                 && info.options.unknown.is_empty()
+                && !info.is_deprecated_watch()
                 && retention::mirrored(&collection.resource)
         });
         Ok(Self {
@@ -117,6 +118,14 @@ impl Asked {
     /// Whose right to read is used.
     pub fn credential(&self) -> &Credential {
         &self.credential
+    }
+
+    /// Whether it asks how this endpoint is.
+    pub fn is_health(&self) -> bool {
+        matches!(
+            self.info.path.trim_end_matches('/'),
+            "/healthz" | "/livez" | "/readyz"
+        )
     }
 
     /// Whether a mirror complete at `complete` has passed the version that is asked for.

@@ -21,6 +21,7 @@ use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::status::Status;
 use crate::role::agent::forward;
 use crate::role::agent::reply;
 use crate::role::agent::tally::Cause;
@@ -228,6 +229,18 @@ impl Feed<'_> {
             Ok(response) => response,
             Err(_) => return Err(End::Lost),
         };
+        if forward::is_gateway_page(response.status, &response.headers) {
+            // Its page must not reach clients. What is complete is served all the same.
+            let status = Status::unavailable(
+                "something between this node and the API server answers in its place",
+            );
+            return Err(End::Refused(Answer {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                content_type: Some(HeaderValue::from_static("application/json")),
+                retry_after: None,
+                body: status.to_json(),
+            }));
+        }
         match response.status {
             StatusCode::OK => Ok(response),
             StatusCode::GONE => Err(End::Expired),

@@ -17,6 +17,7 @@ use smol::future::FutureExt;
 
 use crate::io::http::HeaderMap;
 use crate::io::http::Response;
+use crate::io::http::StatusCode;
 use crate::io::latest::Notify;
 use crate::io::process;
 use crate::k8s::collection::Collection;
@@ -385,6 +386,13 @@ impl Shared {
                     if attempt <= 1 {
                         continue;
                     }
+                }
+                End::Refused(answer) if answer.status == StatusCode::NOT_FOUND => {
+                    // The resource itself is gone (a CRD was removed): so is what is known of it.
+                    log::warn!("{collection}: the API server does not know this resource any more");
+                    self.mirror.forget(collection);
+                    follower.become_(State::Refused(answer));
+                    return;
                 }
                 End::Refused(answer) => {
                     log::warn!(

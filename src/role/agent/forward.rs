@@ -100,7 +100,8 @@ fn refused(error: &Error) -> Status {
     }
 }
 
-fn is_gateway_page(status: StatusCode, headers: &HeaderMap) -> bool {
+/// Whether an answer is the error page of a box on the way.
+pub fn is_gateway_page(status: StatusCode, headers: &HeaderMap) -> bool {
     let spoken = headers.get("content-type").is_none_or(|value| {
         let value = value.as_bytes();
         [

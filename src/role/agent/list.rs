@@ -33,6 +33,7 @@ use crate::wire::list::ListDecoder;
 use crate::wire::list::ListMeta;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::list::Part;
+use crate::wire::list::without_count;
 use crate::wire::object;
 
 /// Bytes gathered before they are handed to the client's connection.
@@ -248,7 +249,11 @@ impl Copy {
         while let Some(part) = decoder.part()? {
             match part {
                 Part::Prefix(bytes) | Part::Suffix(bytes) if !self.raw => {
-                    out.extend_from_slice(bytes)
+                    if self.agent.chain.is_empty() {
+                        out.extend_from_slice(bytes);
+                    } else {
+                        out.extend_from_slice(&without_count(bytes));
+                    }
                 }
                 Part::Prefix(_) | Part::Suffix(_) => {}
                 Part::Item(item) => {

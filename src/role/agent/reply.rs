@@ -38,6 +38,14 @@ pub fn with_body(code: StatusCode, body: Body) -> Response {
     }
 }
 
+/// What the API server says of its health.
+pub fn healthy() -> Response {
+    let mut response = with_body(StatusCode::OK, Body::full("ok"));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers.insert("content-type", text);
+    response
+}
+
 /// Marks an answer that the mirror gave while cut off; users of kubectl see it (RFC 7234 5.5.2, warn-code 299).
 pub fn aged(response: &mut Response, age: Option<Duration>) {
     let age = age.map_or("of unknown age".to_owned(), |age| {

@@ -92,6 +92,7 @@ mod tests {
         let options = Options {
             sync_window: Duration::ZERO,
             stamp: |_, _| None,
+            same: |_, _| true,
             cap: CAP,
         };
         Mirror::open(Arc::new(flash.clone()), options).expect("a folder")

@@ -6,6 +6,7 @@
 //! file is cut back. A batch may be on its way to the worker when that happens; the gate sees to it that it is written
 //! before the cut or never.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -61,6 +62,8 @@ pub(crate) struct Staging {
     /// Which entries of the index were in the list.
     seen: Vec<bool>,
     puts: Vec<Entry>,
+    /// Which entries were deleted and made again, and the version of what is there now.
+    anew: Vec<(usize, u64)>,
     deletes: Vec<Entry>,
     type_meta: Option<TypeMeta>,
     contradicts: bool,
@@ -86,6 +89,7 @@ impl Writer {
             pending: false,
             seen: vec![false; state.index.entries().len()],
             puts: Vec::new(),
+            anew: Vec::new(),
             deletes: Vec::new(),
             type_meta: type_meta.cloned(),
             contradicts: false,
@@ -120,7 +124,14 @@ impl Writer {
                 if entry.version == version.0 {
                     return Ok(());
                 }
-                previous = Some(entry.place);
+                let place = entry.place;
+                let file = self.log.file(&mut state)?;
+                let known = self.log.read(&mut state, &file, place)?;
+                if (self.log.shared.same)(&known.object, object) {
+                    previous = Some(place);
+                } else {
+                    staging.anew.push((at, version.0));
+                }
             }
             staging.contradicts |= state.complete.is_some_and(|c| version.0 <= c);
             let item = Item {
@@ -169,8 +180,7 @@ impl Writer {
             }
             missing
         };
-        let versions = self.deletion_versions(missing.len(), version)?;
-        for (at, version) in missing.into_iter().zip(versions) {
+        for (at, version) in self.deletions(missing, version)? {
             self.stage_deletion(at, version)?;
             if self
                 .staging
@@ -185,29 +195,40 @@ impl Writer {
         self.apply(version, type_meta)
     }
 
-    /// The versions at which what a list did not name is said to be gone: the highest ones up to the list's that no object
-    /// of the list has, in their order.
+    /// What is gone, and the versions at which it is said to be: for what a list did not name the highest ones up to the
+    /// list's that no object of the list has, in their order; for what was made anew the highest before that was.
     ///
     /// Each deletion had a version of its own between the last one known and the list's, which no object has; which it was
     /// the list does not tell. Two events of one version would not do: a client that left between them and came back at
     /// that version would never hear of the second. On a server that makes too few versions the rest are at the list's.
-    fn deletion_versions(
+    fn deletions(
         &mut self,
-        count: usize,
+        missing: Vec<usize>,
         version: ResourceVersion,
-    ) -> Result<Vec<ResourceVersion>, Error> {
+    ) -> Result<Vec<(usize, ResourceVersion)>, Error> {
         let state = self.log.state();
         let staging = usable(&mut self.staging, &state)?;
-        let mut used: Vec<u64> = staging.puts.iter().map(|entry| entry.version).collect();
-        used.sort_unstable();
+        let mut used: BTreeSet<u64> = staging.puts.iter().map(|entry| entry.version).collect();
         let known = state.complete.unwrap_or(0);
+        let mut deletions = Vec::new();
+        for (at, made) in std::mem::take(&mut staging.anew) {
+            let before = made.saturating_sub(1);
+            let mut free = (known + 1..made).rev();
+            let version = free
+                .find(|version| !used.contains(version))
+                .unwrap_or(before);
+            used.insert(version);
+            deletions.push((at, ResourceVersion(version)));
+        }
         let free = (known + 1..=version.0)
             .rev()
-            .filter(|version| used.binary_search(version).is_err());
-        let mut versions: Vec<ResourceVersion> = free.take(count).map(ResourceVersion).collect();
+            .filter(|version| !used.contains(version));
+        let mut versions: Vec<u64> = free.take(missing.len()).collect();
         versions.reverse();
-        versions.resize(count, version);
-        Ok(versions)
+        versions.resize(missing.len(), version.0);
+        let versions = versions.into_iter().map(ResourceVersion);
+        deletions.extend(missing.into_iter().zip(versions));
+        Ok(deletions)
     }
 
     /// Stages the deletion of the entry at `at`, with its last bytes at `version`.

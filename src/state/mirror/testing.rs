@@ -50,12 +50,26 @@ pub(crate) fn open(flash: &Memory) -> Rc<Mirror> {
     let options = Options {
         sync_window: Duration::ZERO,
         stamp,
+        same,
         cap: 64 << 20,
     };
     Mirror::open(Arc::new(flash.clone()), options).expect("the folder can be listed")
 }
 
 const VERSION: &[u8] = b"\"resourceVersion\":\"";
+
+/// One object as long as its `uid` member is the same, or there is none.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    const UID: &[u8] = b"\"uid\":\"";
+    let uid = |object: &[u8]| {
+        let at = object.windows(UID.len()).position(|part| part == UID)? + UID.len();
+        object[at..]
+            .iter()
+            .position(|b| *b == b'"')
+            .map(|len| object[at..at + len].to_vec())
+    };
+    uid(a) == uid(b)
+}
 
 fn stamp(object: &[u8], version: ResourceVersion) -> Option<Vec<u8>> {
     let from = object.windows(VERSION.len()).position(|w| w == VERSION)? + VERSION.len();
