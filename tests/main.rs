@@ -10,6 +10,7 @@ mod doors;
 mod flash;
 mod floors;
 mod homecoming;
+mod leaving;
 mod lists;
 mod operator;
 mod servers;

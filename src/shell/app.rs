@@ -116,6 +116,7 @@ impl App {
         );
         let options = agent::Options {
             sync_window: config.sync_window,
+            linger: config.linger,
             ..agent::Options::default()
         };
         let agent = Agent::new(

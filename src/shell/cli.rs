@@ -84,6 +84,9 @@ struct AgentVerb {
     /// megabytes of flash that the mirror may hold (64)
     #[argh(option)]
     flash_cap: Option<String>,
+    /// seconds that a mirrored collection which nobody reads keeps its upstream watch (900)
+    #[argh(option)]
+    linger: Option<String>,
     /// off, error, warn, info or debug (info)
     #[argh(option)]
     log_level: Option<String>,
@@ -164,6 +167,7 @@ impl AgentVerb {
             ("drop-name-prefix", self.drop_name_prefix),
             ("sync-window", self.sync_window),
             ("flash-cap", self.flash_cap),
+            ("linger", self.linger),
             ("log-level", self.log_level),
         ] {
             if let Some(text) = text {

@@ -18,7 +18,7 @@ use crate::state::upstream::Balance;
 use crate::state::upstream::Token;
 
 /// The keys of the configuration file; each is a flag too.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "kubeconfig",
     "server",
     "lb-mode",
@@ -33,6 +33,7 @@ pub const KEYS: [&str; 15] = [
     "drop-name-prefix",
     "sync-window",
     "flash-cap",
+    "linger",
     "log-level",
 ];
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub sync_window: Duration,
     /// How many bytes the mirror may hold on flash.
     pub flash_cap: u64,
+    /// How long a mirrored collection that nobody reads keeps its upstream watch.
+    pub linger: Duration,
     /// What is logged.
     pub log_level: log::LevelFilter,
 }
@@ -80,6 +83,10 @@ impl Config {
     pub const SYNC_WINDOW: Duration = Duration::from_secs(30);
     /// How many bytes the mirror may hold on flash when nothing else is said.
     pub const FLASH_CAP: u64 = 64 << 20;
+
+    /// How long an unread collection keeps its upstream watch when nothing else is said: longer than the 5 to 10 minutes
+    /// after which clients open theirs again.
+    pub const LINGER: Duration = Duration::from_secs(900);
 
     /// Reads the flags, the configuration file (the one that `--config` names, or the usual one if it is there), and the
     /// kubeconfig if one is named.
@@ -121,6 +128,7 @@ impl Config {
             flash_cap: said
                 .one("flash-cap")?
                 .map_or(Ok(Self::FLASH_CAP), megabytes)?,
+            linger: said.one("linger")?.map_or(Ok(Self::LINGER), seconds)?,
             log_level: said
                 .one("log-level")?
                 .map_or(Ok(log::LevelFilter::Info), level)?,
