@@ -6,6 +6,8 @@ mod crash;
 mod cut;
 mod doors;
 mod floors;
+#[path = "fuzz/run.rs"]
+mod fuzz;
 mod homecoming;
 mod lists;
 mod support;
