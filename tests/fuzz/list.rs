@@ -17,7 +17,7 @@ use crate::fuzz::make::below;
 use crate::fuzz::make::one_in;
 use crate::fuzz::make::pick;
 use crate::fuzz::meter;
-use crate::fuzz::random::Random;
+use crate::support::random::Random;
 
 const NAMES: [&str; 9] = [
     "metadata",

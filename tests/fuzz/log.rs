@@ -3,184 +3,41 @@
 //!
 //! An input is the number of an undamaged file, and the damaged one.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use toono::io::flash::memory::Memory;
-use toono::k8s::collection::Collection;
-use toono::k8s::object::ObjectKey;
 use toono::k8s::object::ResourceVersion;
-use toono::k8s::resource::GroupVersionResource;
-use toono::state::mirror::Error;
 use toono::state::mirror::Log;
 use toono::state::mirror::Lookup;
 use toono::state::mirror::Mirror;
 use toono::state::mirror::Next;
-use toono::state::mirror::Options;
-use toono::state::mirror::TypeMeta;
-use toono::state::mirror::Writer;
-use toono::wire::object;
 
+use crate::fuzz::life::Objects;
+use crate::fuzz::life::bases;
+use crate::fuzz::life::collection;
+use crate::fuzz::life::key;
+use crate::fuzz::life::list;
+use crate::fuzz::life::object;
+use crate::fuzz::life::open;
 use crate::fuzz::make;
 use crate::fuzz::make::below;
 use crate::fuzz::make::one_in;
 use crate::fuzz::make::pick;
-use crate::fuzz::random::Random;
-
-/// Key → version and bytes.
-type Objects = BTreeMap<String, (u64, Vec<u8>)>;
-
-/// A file, and all that its log ever said, in order; none: unknown.
-struct Base {
-    bytes: Vec<u8>,
-    history: Vec<Option<(u64, Objects)>>,
-}
-
-const BASES: u64 = 24;
-
-fn bases() -> &'static [Base] {
-    static BASES_MADE: OnceLock<Vec<Base>> = OnceLock::new();
-    BASES_MADE.get_or_init(|| {
-        (0..BASES)
-            .map(|seed| smol::block_on(base(seed)).expect("a flash in memory does not fail"))
-            .collect()
-    })
-}
-
-fn collection() -> Collection {
-    Collection {
-        resource: GroupVersionResource::new("", "v1", "configmaps"),
-        namespace: None,
-        labels: Default::default(),
-        fields: Default::default(),
-        credential: Default::default(),
-    }
-}
-
-fn type_meta() -> TypeMeta {
-    TypeMeta {
-        kind: "ConfigMap".into(),
-        api_version: "v1".into(),
-        typed: true,
-    }
-}
-
-fn open(flash: &Memory) -> Rc<Mirror> {
-    let options = Options {
-        sync_window: Duration::ZERO,
-        stamp: |object, version| object::with_resource_version(object, version).ok(),
-    };
-    Mirror::open(Arc::new(flash.clone()), options).expect("the folder can be listed")
-}
-
-fn object(key: &str, version: u64, size: usize) -> Vec<u8> {
-    let (name, fill) = (key.trim_start_matches('/'), "x".repeat(size));
-    format!(r#"{{"metadata":{{"name":"{name}","resourceVersion":"{version}"}},"data":{{"a":"{fill}"}}}}"#).into_bytes()
-}
-
-fn key(text: &str) -> ObjectKey {
-    ObjectKey::parse(text).expect("a key")
-}
-
-async fn list(writer: &mut Writer, version: u64, objects: &Objects) -> Result<(), Error> {
-    writer.begin(Some(&type_meta()))?;
-    for (name, (version, object)) in objects {
-        writer
-            .item(&key(name), ResourceVersion(*version), true, object)
-            .await?;
-    }
-    writer
-        .commit(ResourceVersion(version), &type_meta())
-        .await
-        .map(drop)
-}
-
-/// A log with a life of its own: lists, events, lists that were broken off, restarts, syncs.
-async fn base(seed: u64) -> Result<Base, Error> {
-    let random = &mut Random::seeded(seed);
-    let size = pick(random, &[10, 60, 300]);
-    let flash = Memory::default();
-    let mut mirror = open(&flash);
-    let mut log = mirror.ensure(&collection(), Duration::ZERO)?;
-    let (mut version, mut objects) = (100, Objects::new());
-    let mut history = vec![None];
-    for _ in 0..60 {
-        version += 1 + random.below(3);
-        let name = format!("/o{}", random.below(10));
-        let changed = object(&name, version, below(random, size));
-        let mut writer = log.writer_wait().await;
-        match random.below(12) {
-            0..=5 if log.complete().is_some() => {
-                let at = ResourceVersion(version);
-                if one_in(random, 3) && objects.remove(&name).is_some() {
-                    writer.delete(&key(&name), at, true, &changed)?;
-                } else {
-                    writer.put(&key(&name), at, true, &changed)?;
-                    objects.insert(name, (version, changed));
-                }
-                history.push(Some((version, objects.clone())));
-            }
-            0..=7 => {
-                objects.insert(name, (version, changed));
-                if one_in(random, 2) {
-                    objects.pop_first();
-                }
-                list(&mut writer, version, &objects).await?;
-                history.push(Some((version, objects.clone())));
-            }
-            8 => {
-                // Enough to have a batch written that is then cut off.
-                writer.begin(None)?;
-                let at = ResourceVersion(version);
-                writer
-                    .item(&key("/large"), at, true, &[b'{'; 70_000])
-                    .await?;
-            }
-            9 => {
-                writer.advance(ResourceVersion(version));
-                mirror.close().await?;
-                if log.complete() == Some(ResourceVersion(version)) {
-                    history.push(Some((version, objects.clone())));
-                }
-            }
-            10 => {
-                drop(writer);
-                mirror = open(&flash);
-                log = mirror.ensure(&collection(), Duration::ZERO)?;
-            }
-            _ if one_in(random, 9) => {
-                writer.reset()?;
-                objects.clear();
-                history.push(None);
-            }
-            _ => mirror.close().await?,
-        }
-    }
-    let bytes = flash
-        .list_names()
-        .first()
-        .and_then(|name| flash.bytes(name));
-    Ok(Base {
-        bytes: bytes.unwrap_or_default(),
-        history,
-    })
-}
+use crate::support::random::Random;
 
 /// A damaged file, the number of the undamaged one in front.
 pub(crate) fn make(random: &mut Random) -> Vec<u8> {
     let number = below(random, bases().len());
     let mut bytes = bases()[number].bytes.clone();
     for _ in 0..1 + random.below(3) {
-        damage(random, &mut bytes);
+        damage(random, &bases()[number].before, &mut bytes);
     }
     bytes.insert(0, number as u8);
     bytes
 }
 
-fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
+fn damage(random: &mut Random, before: &[Vec<u8>], bytes: &mut Vec<u8>) {
     let sector = pick(random, &[64, 512, 4096]);
     let at = below(random, bytes.len() + 1);
     let aligned = at / sector * sector;
@@ -199,13 +56,17 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
         }
         5 => bytes[aligned..end].fill(pick(random, &[0, 0xff])),
         6 | 7 => {
-            // A sector of this file, or of another one, in the place of this one.
-            let other = if one_in(random, 2) {
+            // Another sector of this file, or what stood there once, in the place of this one.
+            let other = if one_in(random, 2) || before.is_empty() {
                 bytes.clone()
             } else {
-                bases()[below(random, bases().len())].bytes.clone()
+                pick(random, before)
             };
-            let from = below(random, other.len() / sector + 1) * sector;
+            let from = match random.below(2) {
+                0 => aligned,
+                _ => below(random, other.len() / sector + 1) * sector,
+            };
+            let from = from.min(other.len());
             let other = &other[from..other.len().min(from + end - aligned)];
             bytes[aligned..aligned + other.len()].copy_from_slice(other);
         }

@@ -11,6 +11,7 @@
 
 #[path = "run.rs"]
 mod fuzz;
+mod support;
 
 use std::alloc::GlobalAlloc;
 use std::alloc::Layout;

@@ -1,6 +1,6 @@
 //! How inputs are made: mutations, random JSON, random bytes, and random splits of what was made.
 
-use crate::fuzz::random::Random;
+use crate::support::random::Random;
 
 /// What JSON documents are disturbed with.
 pub(crate) const JSON_WORDS: [&[u8]; 44] = [

@@ -17,7 +17,7 @@ use crate::fuzz::make::below;
 use crate::fuzz::make::one_in;
 use crate::fuzz::make::pick;
 use crate::fuzz::meter;
-use crate::fuzz::random::Random;
+use crate::support::random::Random;
 
 const METHODS: [&str; 9] = [
     "GET", "GET", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",

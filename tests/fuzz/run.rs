@@ -9,20 +9,18 @@ use std::sync::atomic::Ordering::Relaxed;
 mod golden;
 mod gzip;
 mod json;
+mod life;
 mod list;
 mod log;
 mod make;
 pub(crate) mod meter;
 mod object;
-#[allow(dead_code, unreachable_pub)] // The tests use all of it.
-#[path = "../support/random.rs"]
-mod random;
 mod record;
 mod request;
 mod selector;
 mod watch;
 
-use random::Random;
+use crate::support::random::Random;
 
 /// No input may make more than this be held at once; most targets have a bound of their own.
 const MEMORY: usize = 64 << 20;
@@ -41,31 +39,31 @@ pub(crate) struct Target {
 pub(crate) const TARGETS: [Target; 13] = [
     Target {
         name: "request",
-        share: 12,
+        share: 10,
         make: request::make_request,
         check: request::check_request,
     },
     Target {
         name: "query",
-        share: 8,
+        share: 7,
         make: request::make_query,
         check: request::check_query,
     },
     Target {
         name: "media",
-        share: 10,
+        share: 8,
         make: request::make_media,
         check: request::check_media,
     },
     Target {
         name: "labels",
-        share: 10,
+        share: 8,
         make: selector::make_labels,
         check: selector::check_labels,
     },
     Target {
         name: "fields",
-        share: 10,
+        share: 8,
         make: selector::make_fields,
         check: selector::check_fields,
     },
@@ -77,19 +75,19 @@ pub(crate) const TARGETS: [Target; 13] = [
     },
     Target {
         name: "list",
-        share: 8,
+        share: 12,
         make: list::make,
         check: list::check,
     },
     Target {
         name: "watch",
-        share: 8,
+        share: 9,
         make: watch::make,
         check: watch::check,
     },
     Target {
         name: "object",
-        share: 6,
+        share: 8,
         make: object::make,
         check: object::check,
     },
@@ -113,7 +111,7 @@ pub(crate) const TARGETS: [Target; 13] = [
     },
     Target {
         name: "log",
-        share: 2,
+        share: 4,
         make: log::make,
         check: log::check,
     },

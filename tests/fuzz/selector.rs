@@ -10,7 +10,7 @@ use crate::fuzz::make::below;
 use crate::fuzz::make::one_in;
 use crate::fuzz::make::pick;
 use crate::fuzz::meter;
-use crate::fuzz::random::Random;
+use crate::support::random::Random;
 
 const KEYS: [&str; 6] = ["a", "b", "in", "notin", "x.io/a", "app.kubernetes.io/name"];
 const VALUES: [&str; 7] = ["", "1", "7", "in", "b.c_d-e", "A", "99999999999999999999"];
