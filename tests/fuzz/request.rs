@@ -1,9 +1,7 @@
-//! Request targets, query strings, `Accept` fields.
+//! Request targets and query strings.
 
 use toono::k8s::collection::Collection;
 use toono::k8s::collection::Credential;
-use toono::wire::media;
-use toono::wire::media::Accept;
 use toono::wire::record;
 use toono::wire::record::Head;
 use toono::wire::record::Record;
@@ -231,57 +229,4 @@ pub(crate) fn check_query(_random: &mut Random, input: &[u8]) {
     assert_eq!(options.label_selector.as_deref(), Some(text.as_ref()));
     assert_eq!(options.field_selector.as_deref(), Some(text.as_ref()));
     assert_eq!(options.continue_token.unwrap_or_default(), text);
-}
-
-const TYPES: [&[u8]; 20] = [
-    b"application/json",
-    b"application/*",
-    b"*/*",
-    b"application/vnd.kubernetes.protobuf",
-    b"application/yaml",
-    b"application/cbor",
-    b"text/html",
-    b";as=Table",
-    b";v=v1",
-    b";g=meta.k8s.io",
-    b";q=0.5",
-    b";q=1",
-    b";q=0",
-    b";q=0.0001",
-    b";q=",
-    b";q=2",
-    b",",
-    b", ",
-    b" ",
-    b"\xc3\xa9",
-];
-
-/// An `Accept` field.
-pub(crate) fn make_media(random: &mut Random) -> Vec<u8> {
-    if one_in(random, 8) {
-        return make::bytes(random, 60);
-    }
-    let mut field = make::words(random, &TYPES, 14);
-    if one_in(random, 2) {
-        make::mutate(random, &mut field, &TYPES);
-    }
-    field
-}
-
-/// What no API server makes changes nothing, wherever it stands; neither do blanks around clauses.
-pub(crate) fn check_media(_random: &mut Random, input: &[u8]) {
-    let text = String::from_utf8_lossy(input);
-    let says = |text: &str| {
-        let accept = Accept::parse(text);
-        (accept.plain_json(), accept.transform())
-    };
-    let bound = 16 * 1024 + 64 * text.len();
-    let said = meter::within(bound, || says(&text));
-    if !text.trim().is_empty() {
-        assert_eq!(says(&format!("{text},text/html")), said);
-        assert_eq!(says(&format!("text/html;q=0.1, {text}")), said);
-        let spaced = text.replace(',', " , ").replace(';', " ; ");
-        assert_eq!(says(&spaced), said);
-    }
-    let _ = media::pretty_by_agent(&text);
 }

@@ -13,6 +13,7 @@ mod life;
 mod list;
 mod log;
 mod make;
+mod media;
 pub(crate) mod meter;
 mod object;
 mod record;
@@ -52,8 +53,8 @@ pub(crate) const TARGETS: [Target; 13] = [
     Target {
         name: "media",
         share: 8,
-        make: request::make_media,
-        check: request::check_media,
+        make: media::make,
+        check: media::check,
     },
     Target {
         name: "labels",
