@@ -149,6 +149,8 @@ impl Recovered {
                 }
                 self.advance(version);
             }
+            // It vouches for what stands before it: further down the file once, it has moved.
+            (Record::Mark { synced, .. }, None) if synced > place.offset => return false,
             (Record::Mark { fresh, .. }, None) => self.fresh = self.fresh.max(fresh),
         }
         self.end = place.end();
@@ -378,6 +380,19 @@ mod tests {
             let found = found(&file(&records)).expect("torn");
             assert_eq!(found, (Some(known), 1), "{version} {check}");
         }
+    }
+
+    #[test]
+    fn a_mark_that_vouches_for_what_stands_behind_it_has_moved() {
+        let list = [Record::Begin, Record::Put(item("/a", 3, true)), END];
+        let at = file(&list).len() as u64;
+        let with = |synced| {
+            let event = Record::Put(item("/b", 9, false));
+            let mark = Record::Mark { synced, fresh: 0 };
+            found(&file(&[&list[..], &[mark, event]].concat()))
+        };
+        assert_eq!(with(at).expect("whole"), (Some(9), 2));
+        assert!(matches!(with(at + 1), Err(Error::Damaged { at: broken }) if broken == at));
     }
 
     #[test]
