@@ -1,5 +1,6 @@
 //! Views and edits of one object: what serde_json sees, and edits that change what they say they do.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use toono::k8s::object::ResourceVersion;
 use toono::k8s::resource::GroupVersionResource;
@@ -135,10 +136,11 @@ fn views(random: &mut Random, input: &[u8]) {
     let _ = object::with_type(input, "Pod", "v1");
     if let Some((kind, api_version, rest)) = object::without_type(input) {
         let again = object::with_type(&rest, &kind, &api_version);
-        // But for blanks behind the type.
-        assert_eq!(again.first(), Some(&b'{'));
-        let bare = object::without_type(&again).expect("it has a type again");
-        assert_eq!((bare.0, bare.1, bare.2), (kind, api_version, rest));
+        // Of what is no JSON, nothing is said.
+        if serde_json::from_slice::<IgnoredAny>(input).is_ok() {
+            let bare = object::without_type(&again).expect("it has a type again");
+            assert_eq!((bare.0, bare.1, bare.2), (kind, api_version, rest));
+        }
     }
     let meta = object::meta(input);
     let key = object::key_and_version(input);
