@@ -9,6 +9,8 @@ mod documents;
 mod doors;
 mod flash;
 mod floors;
+#[path = "fuzz/run.rs"]
+mod fuzz;
 mod homecoming;
 mod leaving;
 mod lists;

@@ -71,12 +71,14 @@ impl Gunzip {
     }
 
     /// Decodes some of `input`, appends what comes of it to `output`, and returns how much of the input was used. At most
-    /// 16 KiB are appended a call, however well the input was packed; call again with the rest until all is used.
+    /// 16 KiB are appended a call, or as much as `output` has room for if that is more, however well the input was
+    /// packed; call again with the rest until all is used.
     pub fn step(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<usize, Error> {
         match self.state {
             State::Header => {
                 let before = self.pending.len();
-                self.pending.extend_from_slice(input);
+                let taken = input.len().min(HEADER_LIMIT - before);
+                self.pending.extend_from_slice(&input[..taken]);
                 match header_length(&self.pending)? {
                     Some(length) => {
                         self.pending.clear();
@@ -86,8 +88,8 @@ impl Gunzip {
                         // A header that was whole before this input would have been taken then.
                         Ok(length.saturating_sub(before))
                     }
-                    None if self.pending.len() > HEADER_LIMIT => Err(Error::Header),
-                    None => Ok(input.len()),
+                    None if self.pending.len() == HEADER_LIMIT => Err(Error::Header),
+                    None => Ok(taken),
                 }
             }
             State::Data => {
@@ -240,6 +242,27 @@ mod tests {
             let mut wrong = packed.clone();
             wrong[at] ^= 0x55;
             assert!(inflate(&[&wrong]).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_as_long_as_is_taken_and_no_longer_however_it_comes() {
+        let packed = member(b"a list");
+        for (length, taken) in [(HEADER_LIMIT, true), (HEADER_LIMIT + 1, false)] {
+            let mut named = packed[..10].to_vec();
+            named[3] = 8;
+            named.resize(length - 1, b'n');
+            named.push(0);
+            named.extend_from_slice(&packed[10..]);
+            let expected = if taken {
+                Ok(b"a list".to_vec())
+            } else {
+                Err(Error::Header)
+            };
+            for size in [1, 1000, named.len()] {
+                let pieces: Vec<&[u8]> = named.chunks(size).collect();
+                assert_eq!(inflate(&pieces), expected, "{length} in pieces of {size}");
+            }
         }
     }
 }

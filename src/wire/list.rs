@@ -136,14 +136,14 @@ impl ListDecoder {
                         }
                         if self.buffer.get(here) == Some(&b'[') {
                             self.place = Place::Items;
-                            return Ok(Some(Part::Prefix(self.hand_out(here + 1))));
+                            return Ok(Some(Part::Prefix(self.envelope(here + 1)?)));
                         }
                     }
                 }
                 (Place::Envelope, Mark::Ends(after, 1)) => self.member(after)?,
                 (Place::Envelope, Mark::Ends(after, 0)) => {
                     self.ended = true;
-                    return Ok(Some(Part::Suffix(self.hand_out(after))));
+                    return Ok(Some(Part::Suffix(self.envelope(after)?)));
                 }
                 (Place::Items, Mark::Begins(here, 2)) => {
                     // Commas and blanks between items are not handed out.
@@ -168,7 +168,20 @@ impl ListDecoder {
         if self.ended && self.done < self.at {
             return Ok(Some(Part::Suffix(self.hand_out(self.at))));
         }
+        if self.place == Place::Items {
+            self.done = self.at;
+        }
         Ok(None)
+    }
+
+    /// A part of the envelope; it may have come in one piece with what follows it.
+    fn envelope(&mut self, end: usize) -> Result<&[u8], Error> {
+        if end - self.done > ENVELOPE_LIMIT {
+            return Err(Error::TooLarge {
+                limit: ENVELOPE_LIMIT,
+            });
+        }
+        Ok(self.hand_out(end))
     }
 
     fn hand_out(&mut self, end: usize) -> &[u8] {
@@ -579,5 +592,26 @@ mod tests {
                 limit: ENVELOPE_LIMIT
             })
         );
+    }
+
+    #[test]
+    fn the_envelope_is_bounded_in_one_piece_too_and_blanks_between_items_are_not_kept() {
+        let x = "x".repeat(ENVELOPE_LIMIT);
+        for text in [
+            format!("{{\"a\":\"{x}\",\"items\":[]}}"),
+            format!("{{\"items\":[],\"a\":\"{x}\"}}"),
+        ] {
+            let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+            for pieces in [&bytes[..], &[text.as_bytes()]] {
+                let limit = ENVELOPE_LIMIT;
+                assert_eq!(decode(pieces).err(), Some(Error::TooLarge { limit }));
+            }
+        }
+        let blank = " ".repeat(3 * ENVELOPE_LIMIT);
+        let text = format!("{{\"items\":[1,{blank}2{blank}]}}");
+        for size in [100, text.len()] {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            assert_eq!(decode(&pieces).expect("a list").items, [b"1", b"2"]);
+        }
     }
 }

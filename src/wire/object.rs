@@ -103,6 +103,11 @@ pub fn key_and_version(object: &[u8]) -> Result<(ObjectKey, ResourceVersion), Er
 /// The key of the object that this is, or that this shows: a Table's row and a Table's first row tell whose they are in
 /// their `object`. `None` where that was not asked for (`includeObject=None`).
 pub fn shown_key(bytes: &[u8]) -> Option<ObjectKey> {
+    shown(bytes, 2)
+}
+
+/// Looks so many levels deeper: a Table's row is one, its object another. Each level reads all that is below it.
+fn shown(bytes: &[u8], levels: u8) -> Option<ObjectKey> {
     let mut name = None;
     for (member, value) in json::members(bytes).map_while(Result::ok) {
         match member {
@@ -119,8 +124,10 @@ pub fn shown_key(bytes: &[u8]) -> Option<ObjectKey> {
                     break;
                 }
             }
-            b"object" => return shown_key(value),
-            b"rows" => return value.strip_prefix(b"[").and_then(shown_key),
+            b"object" | b"rows" => {
+                let value = value.strip_prefix(b"[").unwrap_or(value);
+                return shown(value, levels.checked_sub(1)?);
+            }
             _ => {}
         }
     }
@@ -308,6 +315,9 @@ mod tests {
         assert_eq!(shown_key(row.as_bytes()).expect("a row").name(), name);
         assert_eq!(shown_key(table).expect("a table").name(), name);
         assert_eq!(shown_key(br#"{"cells":["a"]}"#), None);
+        // Each level is read once more: no more of them are followed than a Table has.
+        let deeper = br#"{"rows":[{"object":{"object":{"metadata":{"name":"a"}}}}]}"#;
+        assert_eq!(shown_key(deeper), None);
         assert_eq!(
             shown_key(br#"{"kind":"Table","metadata":{"resourceVersion":"1"},"rows":[]}"#),
             None

@@ -3,6 +3,8 @@
 //! The rules are those of `k8s.io/apiserver/pkg/endpoints/request` (kubernetes-wire 1.1 and 1.2). Reading never fails: what
 //! names no resource is a non-resource request, and goes to the cloud as it came.
 
+use std::collections::BTreeSet;
+
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::resource::GroupVersionResource;
@@ -134,7 +136,8 @@ impl RequestInfo {
             Some("apis") => true,
             _ => return,
         };
-        if parts.len() < if grouped { 4 } else { 3 } {
+        // With nothing between two slashes it is no resource that a server has.
+        if parts.len() < if grouped { 4 } else { 3 } || parts.iter().any(String::is_empty) {
             return;
         }
         let prefix: Vec<String> = parts.drain(..if grouped { 3 } else { 2 }).collect();
@@ -164,7 +167,7 @@ impl RequestInfo {
                 parts.drain(..2);
             }
         }
-        let mut parts = parts.into_iter().filter(|part| !part.is_empty());
+        let mut parts = parts.into_iter();
         let Some(resource) = parts.next() else { return };
         let name = parts.next();
         let subresource = parts.next();
@@ -253,7 +256,7 @@ impl Options {
     /// Reads a query; of a parameter that comes twice, the first counts.
     pub fn parse(query: &str) -> Self {
         let mut options = Self::default();
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode_query(name), decode_query(value));
@@ -261,7 +264,7 @@ impl Options {
                 continue;
             }
             options.set(&name, value);
-            seen.push(name);
+            seen.insert(name);
         }
         options
     }
@@ -521,6 +524,9 @@ mod tests {
                 "Get v1/pods ns=a name=p-q sub=-",
             ),
             ("OPTIONS", "/api/v1/pods", "Other v1/pods ns=- name=- sub=-"),
+            ("GET", "/api/v1/namespaces/a//status", "Get -"),
+            ("GET", "/api/v1/namespaces//pods", "Get -"),
+            ("GET", "/apis//v1/pods", "Get -"),
         ] {
             assert_eq!(read(method, target), expected, "{method} {target}");
         }

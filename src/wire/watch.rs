@@ -84,7 +84,13 @@ impl WatchDecoder {
     pub fn event(&mut self) -> Result<Option<Event<'_>>, Error> {
         loop {
             match self.scanner.next(&self.buffer, &mut self.at)? {
-                None => return Ok(None),
+                None => {
+                    // Blanks between two events are nobody's.
+                    if self.scanner.is_outside() {
+                        self.done = self.at;
+                    }
+                    return Ok(None);
+                }
                 Some(Mark::Ends(after, _)) => {
                     let start = std::mem::replace(&mut self.done, after);
                     self.scanner.again();
@@ -93,7 +99,6 @@ impl WatchDecoder {
                     }
                     return read(&self.buffer[start..after]).map(Some);
                 }
-                // Blanks between two events are nobody's.
                 Some(Mark::Begins(here, _)) => self.done = here,
                 Some(_) => {}
             }
@@ -311,6 +316,17 @@ mod tests {
                 Err(Error::TooLarge { limit: 200 }),
                 "in pieces of {size}"
             );
+        }
+    }
+
+    #[test]
+    fn blanks_between_events_are_not_kept() {
+        let (event, blank) = ("{\"type\":\"ADDED\",\"object\":1}", "\n".repeat(1000));
+        let stream = format!("{blank}{event}{blank}{event}{blank}");
+        for size in [1, 150, stream.len()] {
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
+            let events = decode(&pieces, 100).map(|events| events.len());
+            assert_eq!(events, Ok(2), "in pieces of {size}");
         }
     }
 }

@@ -118,7 +118,7 @@ impl Recovered {
                 return true;
             }
             (Record::Complete { version, check }, Some(open)) => {
-                if check != open.check {
+                if check != open.check || Some(version) < self.complete {
                     return false;
                 }
                 if let Some(open) = staged.take() {
@@ -132,6 +132,8 @@ impl Recovered {
             }
             (Record::Type { .. } | Record::Oldest { .. }, None) => return false,
             (Record::Put(item) | Record::Delete(item), None) if item.staged => return false,
+            (Record::Put(item), None) if !self.follows(&item, false) => return false,
+            (Record::Delete(item), None) if !self.follows(&item, true) => return false,
             (Record::Put(item), None) => {
                 self.index.put(item.key, item.version, place);
                 self.advance(item.version);
@@ -140,11 +142,33 @@ impl Recovered {
                 self.index.delete(item.key, item.version, place);
                 self.advance(item.version);
             }
-            (Record::Complete { version, .. }, None) => self.advance(version),
+            (Record::Complete { version, check }, None) => {
+                // The end of a list has a check; one that stands alone has none, and is later than what was known.
+                if check != 0 || self.complete.is_none_or(|complete| version <= complete) {
+                    return false;
+                }
+                self.advance(version);
+            }
+            // It vouches for what stands before it: further down the file once, it has moved.
+            (Record::Mark { synced, .. }, None) if synced > place.offset => return false,
             (Record::Mark { fresh, .. }, None) => self.fresh = self.fresh.max(fresh),
         }
         self.end = place.end();
         true
+    }
+
+    /// Whether an event can stand behind what was read before it. One that cannot is whole and of another time: a
+    /// sector that was never written here, or was and is not the one that should be.
+    fn follows(&self, item: &Item<'_>, deleted: bool) -> bool {
+        match self.index.find(item.key) {
+            Some(entry) => {
+                // Some servers delete at the version of the object itself.
+                let newer =
+                    item.version > entry.version || deleted && item.version == entry.version;
+                newer && item.previous.is_none_or(|place| place == entry.place)
+            }
+            None => !deleted && item.previous.is_none(),
+        }
     }
 
     fn advance(&mut self, version: u64) {
@@ -321,6 +345,54 @@ mod tests {
         }
         let whole = [&begun[..], &[END]].concat();
         assert_eq!(found(&file(&whole)).expect("whole"), (Some(5), 1));
+    }
+
+    #[test]
+    fn whole_frames_of_another_time_do_not_follow_what_stands_before_them() {
+        let list = [Record::Begin, Record::Put(item("/a", 3, true)), END];
+        let at = |offset| Some(Place { offset, len: 30 });
+        let stale = [
+            Record::Put(item("/a", 3, false)),
+            Record::Delete(item("/a", 2, false)),
+            Record::Delete(item("/b", 9, false)),
+            Record::Put(Item {
+                previous: at(8),
+                ..item("/a", 9, false)
+            }),
+            Record::Put(Item {
+                previous: at(8),
+                ..item("/b", 9, false)
+            }),
+        ];
+        for stale in stale {
+            let records = [&list[..], std::slice::from_ref(&stale)].concat();
+            let found = found(&file(&records)).expect("torn");
+            assert_eq!(found, (Some(5), 1), "{stale:?}");
+        }
+        let older = Record::Complete {
+            version: 4,
+            check: 1,
+        };
+        let records = [&list[..], &[Record::Begin, older]].concat();
+        assert_eq!(found(&file(&records)).expect("torn"), (Some(5), 1));
+        for (version, check, known) in [(9, 0, 9), (9, 7, 5), (5, 0, 5)] {
+            let records = [&list[..], &[Record::Complete { version, check }]].concat();
+            let found = found(&file(&records)).expect("torn");
+            assert_eq!(found, (Some(known), 1), "{version} {check}");
+        }
+    }
+
+    #[test]
+    fn a_mark_that_vouches_for_what_stands_behind_it_has_moved() {
+        let list = [Record::Begin, Record::Put(item("/a", 3, true)), END];
+        let at = file(&list).len() as u64;
+        let with = |synced| {
+            let event = Record::Put(item("/b", 9, false));
+            let mark = Record::Mark { synced, fresh: 0 };
+            found(&file(&[&list[..], &[mark, event]].concat()))
+        };
+        assert_eq!(with(at).expect("whole"), (Some(9), 2));
+        assert!(matches!(with(at + 1), Err(Error::Damaged { at: broken }) if broken == at));
     }
 
     #[test]
