@@ -69,6 +69,8 @@ pub(crate) fn open(flash: &Memory) -> Rc<Mirror> {
     let options = Options {
         sync_window: Duration::ZERO,
         stamp: |object, version| object::with_resource_version(object, version).ok(),
+        same: |_, _| true,
+        cap: 64 << 20,
     };
     Mirror::open(Arc::new(flash.clone()), options).expect("the folder can be listed")
 }
