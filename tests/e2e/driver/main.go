@@ -19,6 +19,7 @@ import (
 var scenarios = []scenario{
 	{"online", online},
 	{"kubectl", kubectl},
+	{"kubectl-cut", kubectlCut},
 	{"factories", factories},
 	{"cut-refuse", func(s *scene) { cutOff(s, refuse) }},
 	{"cut-reset", func(s *scene) { cutOff(s, reset) }},

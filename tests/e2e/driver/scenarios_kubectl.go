@@ -24,9 +24,15 @@ func (s *scene) kubectl(limit time.Duration, input string, args ...string) (stri
 	command.Stdout, command.Stderr = &out, &bad
 	err := command.Run()
 	if err != nil {
-		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(bad.String()))
+		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, lastLine(bad.String()))
 	}
 	return out.String(), err
+}
+
+// lastLine leaves out what kubectl logs before it says why it fails.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
 }
 
 func kubectl(s *scene) {
