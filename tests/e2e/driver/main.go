@@ -21,6 +21,8 @@ var scenarios = []scenario{
 	{"kubectl", kubectl},
 	{"kubectl-cut", kubectlCut},
 	{"factories", factories},
+	{"python", python},
+	{"kube-rs", kubeRs},
 	{"cut-refuse", func(s *scene) { cutOff(s, refuse) }},
 	{"cut-reset", func(s *scene) { cutOff(s, reset) }},
 	{"cut-drop", func(s *scene) { cutOff(s, drop) }},
