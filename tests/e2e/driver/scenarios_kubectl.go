@@ -18,7 +18,7 @@ func (s *scene) kubectl(limit time.Duration, input string, args ...string) (stri
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	command := exec.CommandContext(ctx, "kubectl", append([]string{"--server", s.agent.door.base, "--cache-dir", filepath.Join(s.agent.dir, "kubectl")}, args...)...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+os.DevNull)
+	command.Env = append(append(os.Environ(), "KUBECONFIG="+os.DevNull), s.extra...)
 	command.Stdin = strings.NewReader(input)
 	var out, bad bytes.Buffer
 	command.Stdout, command.Stderr = &out, &bad
