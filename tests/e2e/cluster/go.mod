@@ -1,4 +1,4 @@
-// What the end-to-end test builds the real thing from: API server, etcd and kubectl, pinned. `tests/e2e/run` builds them once
+// What the end-to-end test builds the real thing from: API server, etcd, kubectl and kubelet, pinned. `tests/e2e/run` builds them once
 // into its cache. The replacements are those of k8s.io/kubernetes' own go.mod, whose ./staging/src the module proxy does not
 // carry.
 module cluster

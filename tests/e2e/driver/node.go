@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -138,6 +140,31 @@ func (n *node) restartKubelet() string {
 		}
 		return ""
 	})
+}
+
+// end kills the first process of a container, which the node's groups tell.
+func (n *node) end(container string) string {
+	_, id, _ := strings.Cut(container, "://")
+	all, _ := filepath.Glob("/sys/fs/cgroup/memory/" + n.group + "/kubepods/*/*/" + id + "/cgroup.procs")
+	if id == "" || len(all) != 1 {
+		return fmt.Sprintf("%d groups of container %q", len(all), container)
+	}
+	text, err := os.ReadFile(all[0])
+	if err != nil {
+		return err.Error()
+	}
+	var first int
+	for _, word := range strings.Fields(string(text)) {
+		pid, _ := strconv.Atoi(word)
+		command, _ := os.ReadFile("/proc/" + word + "/cmdline")
+		if strings.HasPrefix(string(command), "/bin/sh\x00") {
+			first = pid
+		}
+	}
+	if first == 0 {
+		return "the container has no shell"
+	}
+	return whyNot(syscall.Kill(first, syscall.SIGKILL))
 }
 
 // lines counts what a pod's container has printed, from the node's own disk.

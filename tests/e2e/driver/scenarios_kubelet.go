@@ -22,6 +22,12 @@ const counting = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},"spec":
 "volumes":[{"name":"given","configMap":{"name":"given"}},
 {"name":"token","projected":{"sources":[{"serviceAccountToken":{"path":"token","expirationSeconds":3600}}]}}]}}`
 
+// modest is a pod that takes a config map only: no token has to be asked for when its container is started again.
+const modest = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},"spec":{"nodeName":"` + nodeName + `","terminationGracePeriodSeconds":1,
+"automountServiceAccountToken":false,"enableServiceLinks":false,"containers":[{"name":"main","image":"` + image + `","imagePullPolicy":"Never",
+"command":["/bin/sh","-c","n=0; while true; do n=$((n+1)); echo line $n; sleep 0.5; done"],
+"volumeMounts":[{"name":"given","mountPath":"/etc/given"}]}],"volumes":[{"name":"given","configMap":{"name":"given"}}]}}`
+
 func kubelet(s *scene) {
 	if os.Getuid() != 0 {
 		s.check("a node can be started", "only root can start one")
@@ -55,6 +61,8 @@ func kubelet(s *scene) {
 		return
 	}
 	f.given("one")
+	f.place(fmt.Sprintf(modest, "modest"))
+	s.check("a pod with a config map runs", f.withWords(within(60*time.Second, func() string { return f.running("modest") })))
 	f.execs("one", "online")
 	f.logs("one", "online")
 
@@ -84,7 +92,10 @@ func kubelet(s *scene) {
 			when = " after an offline start of agent and kubelet"
 		}
 		f.goesOn("one", when)
-		s.writer.must(s.server.send(s.ctx, "POST", space+"/pods", "application/json", fmt.Sprintf(counting, "missed-"+string(how))))
+		if how == refuse {
+			f.revives("modest", when)
+		}
+		f.place(fmt.Sprintf(counting, "missed-"+string(how)))
 		s.writer.must(s.server.send(s.ctx, "DELETE", space+"/pods/two", "", ""))
 		renewed, beat := f.renewed(), f.beat()
 		s.line.set(pass)
@@ -114,9 +125,29 @@ func kubelet(s *scene) {
 	s.check("a pod that is deleted ends", within(30*time.Second, func() string { return f.gone("one") }))
 }
 
+// place makes a pod on the server.
+func (f *farm) place(pod string) {
+	f.writer.must(f.server.send(f.ctx, "POST", "/api/v1/namespaces/"+kubeletHome+"/pods", "application/json", pod))
+}
+
+// revives kills a container on the node, and sees that the kubelet, which knows of the pod by the agent only, starts another.
+func (f *farm) revives(name, when string) {
+	why := f.node.end(f.container(name).id)
+	was := f.lines(kubeletHome, name)
+	if why == "" {
+		why = within(30*time.Second, func() string {
+			if now := f.lines(kubeletHome, name); now < was+4 {
+				return fmt.Sprintf("it had printed %d lines when it was killed, now %d", was, now)
+			}
+			return ""
+		})
+	}
+	f.check("a container that ends is started again"+when, f.withWords(why))
+}
+
 // runs makes a pod and waits for it.
 func (f *farm) runs(name, when string) bool {
-	f.writer.must(f.server.send(f.ctx, "POST", "/api/v1/namespaces/"+kubeletHome+"/pods", "application/json", fmt.Sprintf(counting, name)))
+	f.place(fmt.Sprintf(counting, name))
 	began := time.Now()
 	good := f.check("a pod with a config map, a secret and a token runs"+when, f.withWords(within(60*time.Second, func() string { return f.running(name) })))
 	f.note("the pod runs after %.1f s", time.Since(began).Seconds())
