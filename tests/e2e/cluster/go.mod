@@ -1,6 +1,6 @@
-// What the end-to-end test builds the real thing from: API server, etcd, kubectl and kubelet, pinned. `tests/e2e/run` builds them once
-// into its cache. The replacements are those of k8s.io/kubernetes' own go.mod, whose ./staging/src the module proxy does not
-// carry.
+// What the end-to-end test builds the real thing from: API server, etcd, kubectl and kubelet, pinned. `tests/e2e/run` builds
+// them once into its cache. The replacements are those of k8s.io/kubernetes' own go.mod, whose ./staging/src the module proxy
+// does not carry.
 module cluster
 
 go 1.26.0
