@@ -128,9 +128,16 @@ func (n *node) off() {
 	}
 }
 
-// restartKubelet kills the kubelet; the node starts another.
+// restartKubelet kills the kubelet; the node starts another, which speaks JSON instead of protobuf.
 func (n *node) restartKubelet() string {
-	flag := filepath.Join(n.dir, "restart")
+	settings, flag := filepath.Join(n.dir, "kubelet.yaml"), filepath.Join(n.dir, "restart")
+	text, err := os.ReadFile(settings)
+	if err == nil {
+		err = os.WriteFile(settings, append(text, "contentType: application/json\n"...), 0o600)
+	}
+	if err != nil {
+		return err.Error()
+	}
 	if err := os.WriteFile(flag, nil, 0o600); err != nil {
 		return err.Error()
 	}

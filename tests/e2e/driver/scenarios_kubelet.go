@@ -88,7 +88,7 @@ func kubelet(s *scene) {
 			if _, err := s.agent.restart(); !s.check("the agent starts offline", whyNot(err)) {
 				return
 			}
-			s.check("the kubelet is killed and starts offline", f.restartKubelet())
+			s.check("the kubelet is killed and starts offline, speaking JSON", f.restartKubelet())
 			when = " after an offline start of agent and kubelet"
 		}
 		f.goesOn("one", when)
