@@ -53,8 +53,10 @@ func startCloud(ctx context.Context, dir string) (*cloud, error) {
 	}
 	_, port, _ := strings.Cut(c.address, ":")
 	c.api, err = start("kube-apiserver", filepath.Join(dir, "apiserver.log"), "kube-apiserver",
-		"--etcd-servers="+client, "--bind-address=127.0.0.1", "--secure-port="+port, "--endpoint-reconciler-type=none",
+		"--etcd-servers="+client, "--bind-address=127.0.0.1", "--secure-port="+port, "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--client-ca-file="+keys.path("ca.crt"), "--tls-cert-file="+keys.path("apiserver.crt"), "--tls-private-key-file="+keys.path("apiserver.key"),
+		"--kubelet-client-certificate="+keys.path("admin.crt"), "--kubelet-client-key="+keys.path("admin.key"),
+		"--kubelet-certificate-authority="+keys.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		"--service-account-key-file="+keys.path("account.pub"), "--service-account-signing-key-file="+keys.path("account.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",

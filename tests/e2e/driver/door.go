@@ -15,14 +15,16 @@ import (
 
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
 
-// door holds the clients of one way: raw HTTP, JSON of any kind, and typed protobuf as the kubelet speaks it.
+// door holds the clients of one way: raw HTTP, JSON of any kind, metadata only, and typed protobuf as the kubelet speaks it.
 type door struct {
 	name, base string
 	http       *http.Client
 	json       dynamic.Interface
+	meta       metadata.Interface
 	proto      kubernetes.Interface
 }
 
@@ -51,6 +53,10 @@ func newDoor(name, base string, raw *tls.Config, files rest.TLSClientConfig) (*d
 	if err != nil {
 		return nil, fmt.Errorf("client of %s: %w", name, err)
 	}
+	only, err := metadata.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("metadata client of %s: %w", name, err)
+	}
 	config = rest.CopyConfig(config)
 	config.ContentType, config.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
 	typed, err := kubernetes.NewForConfig(config)
@@ -58,7 +64,7 @@ func newDoor(name, base string, raw *tls.Config, files rest.TLSClientConfig) (*d
 		return nil, fmt.Errorf("protobuf client of %s: %w", name, err)
 	}
 	transport := &http.Transport{TLSClientConfig: raw, MaxIdleConnsPerHost: 32}
-	return &door{name: name, base: base, http: &http.Client{Transport: transport}, json: dyn, proto: typed}, nil
+	return &door{name: name, base: base, http: &http.Client{Transport: transport}, json: dyn, meta: only, proto: typed}, nil
 }
 
 // forget closes the connections nobody uses, so that the next request finds out where it stands by itself.

@@ -47,6 +47,8 @@ type informer struct {
 	kind  kind
 	lane  lane
 	lists atomic.Int64 // requests that asked for the whole collection
+	apart bool         // hidden objects are counted here, and not in the trail
+	shown atomic.Int64
 }
 
 // protoList asks for a list typed and in protobuf.
@@ -104,6 +106,10 @@ func (i *informer) listen() {
 		key, plain, err := plainObject(o)
 		if err != nil {
 			i.note("%s: %v", what, err)
+			return
+		}
+		if i.apart && isHidden(key) {
+			i.shown.Add(1)
 			return
 		}
 		i.trail.add(step{what, key, plain})

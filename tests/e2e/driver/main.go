@@ -19,6 +19,10 @@ import (
 var scenarios = []scenario{
 	{"online", online},
 	{"kubectl", kubectl},
+	{"kubectl-cut", kubectlCut},
+	{"factories", factories},
+	{"python", python},
+	{"kube-rs", kubeRs},
 	{"cut-refuse", func(s *scene) { cutOff(s, refuse) }},
 	{"cut-reset", func(s *scene) { cutOff(s, reset) }},
 	{"cut-drop", func(s *scene) { cutOff(s, drop) }},
@@ -26,6 +30,7 @@ var scenarios = []scenario{
 	{"homecoming", homecoming},
 	{"resume", resume},
 	{"kills", kills},
+	{"kubelet", kubelet},
 }
 
 func main() {

@@ -1,4 +1,5 @@
-// The run's own certificates: one authority, the API server, an administrator, the agent, and the service account key.
+// The run's own certificates: one authority, the API server, an administrator, the agent, a kubelet's server, and the service
+// account key.
 package main
 
 import (
@@ -41,12 +42,15 @@ func makePKI(dir string) (pki, error) {
 	server := template(pkix.Name{CommonName: "kube-apiserver"})
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}
 	server.DNSNames = []string{"localhost", "kubernetes.default.svc"}
+	kubelet := template(pkix.Name{CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"}})
+	kubelet.IPAddresses = []net.IP{net.ParseIP(nodeAddress)}
 	masters := []string{"system:masters"}
 	for _, leaf := range []struct {
 		file string
 		cert *x509.Certificate
 	}{
 		{"apiserver", server},
+		{"kubelet", kubelet},
 		{"admin", template(pkix.Name{CommonName: "e2e-admin", Organization: masters})},
 		{"agent", template(pkix.Name{CommonName: agentUser, Organization: masters})},
 	} {

@@ -21,6 +21,7 @@ type process struct {
 var (
 	running   = map[*process]bool{}
 	runningMu sync.Mutex
+	atEnd     []func() // what else is to be done when the run ends
 )
 
 // start runs a program with its output appended to `log`. It dies with us.
@@ -83,6 +84,9 @@ func endAll() {
 	runningMu.Unlock()
 	for _, p := range all {
 		p.kill()
+	}
+	for _, f := range atEnd {
+		f()
 	}
 }
 

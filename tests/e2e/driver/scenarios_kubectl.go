@@ -18,15 +18,21 @@ func (s *scene) kubectl(limit time.Duration, input string, args ...string) (stri
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	command := exec.CommandContext(ctx, "kubectl", append([]string{"--server", s.agent.door.base, "--cache-dir", filepath.Join(s.agent.dir, "kubectl")}, args...)...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+os.DevNull)
+	command.Env = append(append(os.Environ(), "KUBECONFIG="+os.DevNull), s.extra...)
 	command.Stdin = strings.NewReader(input)
 	var out, bad bytes.Buffer
 	command.Stdout, command.Stderr = &out, &bad
 	err := command.Run()
 	if err != nil {
-		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(bad.String()))
+		err = fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, lastLine(bad.String()))
 	}
 	return out.String(), err
+}
+
+// lastLine leaves out what kubectl logs before it says why it fails.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
 }
 
 func kubectl(s *scene) {

@@ -17,6 +17,7 @@ type scene struct {
 	writer *writer
 	line   *relay
 	agent  *agent
+	extra  []string // for kubectl's environment
 
 	// Set by watch: all kinds watched at the server and through the agent, and informers through the agent.
 	truth, told map[string]*recorder
