@@ -9,6 +9,7 @@ mod documents;
 mod doors;
 mod flash;
 mod floors;
+mod forms;
 #[path = "fuzz/run.rs"]
 mod fuzz;
 mod homecoming;

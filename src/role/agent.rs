@@ -12,6 +12,7 @@ pub mod forward;
 pub mod get;
 pub mod list;
 pub mod offline;
+pub mod passed;
 pub mod reply;
 pub mod tally;
 pub mod view;

@@ -19,7 +19,7 @@ pub struct Facts {
     pub document: bool,
     /// Its first choice is something that only the cloud makes: a Table, metadata only, YAML, CBOR, indented text.
     pub cloud_form: bool,
-    /// Plain JSON is among what it accepts.
+    /// Plain JSON, or metadata in JSON, is among what it accepts.
     pub json: bool,
     /// Which version it asks for.
     pub version: Version,

@@ -15,7 +15,9 @@ pub struct Accept {
 enum Form {
     /// Objects as plain JSON, or as anything.
     Json,
-    /// Something that only the server makes: a Table, metadata only, YAML, CBOR.
+    /// The metadata of objects, in JSON.
+    Metadata,
+    /// Something that only the server makes: a Table, YAML, CBOR, metadata in protobuf.
     Transform,
     /// Objects as protobuf.
     Protobuf,
@@ -44,10 +46,27 @@ impl Accept {
         self.clauses.contains(&Form::Json)
     }
 
-    /// The first choice is something that only the server makes.
+    /// The first choice is something else than objects.
     pub fn transform(&self) -> bool {
-        self.clauses.iter().find(|form| **form != Form::Other) == Some(&Form::Transform)
+        let first = self.clauses.iter().find(|form| **form != Form::Other);
+        matches!(first, Some(Form::Transform | Form::Metadata))
     }
+
+    /// Of what can be made here, plain JSON and metadata in JSON, metadata is asked for first.
+    pub fn metadata(&self) -> bool {
+        let mut made = self.clauses.iter();
+        made.find(|form| matches!(form, Form::Json | Form::Metadata)) == Some(&Form::Metadata)
+    }
+}
+
+/// The clauses that ask for JSON in some form, as they stand; none when there is none.
+pub fn json_only(text: &str) -> Option<String> {
+    let json = text.split(',').map(str::trim).filter(|clause| {
+        let kind = clause.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/json")
+    });
+    let clauses: Vec<&str> = json.collect();
+    (!clauses.is_empty()).then(|| clauses.join(","))
 }
 
 /// The weight, in thousandths, and the form of one clause; `None` for weight 0 or nothing.
@@ -59,17 +78,25 @@ fn clause(text: &str) -> Option<(u32, Form)> {
         .to_ascii_lowercase();
     let mut weight = 1000;
     let mut transformed = false;
+    let mut metadata = false;
     for part in parts {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         match name.trim() {
             "q" => weight = thousandths(value.trim()),
-            "as" => transformed = true,
+            "as" => {
+                transformed = true;
+                metadata = matches!(
+                    value.trim(),
+                    "PartialObjectMetadata" | "PartialObjectMetadataList"
+                );
+            }
             _ => {}
         }
     }
     let form = match kind.as_str() {
         "application/json" | "application/*" | "*/*" if !transformed => Form::Json,
         "application/vnd.kubernetes.protobuf" if !transformed => Form::Protobuf,
+        "application/json" if metadata => Form::Metadata,
         "application/json" | "application/*" | "*/*" | "application/vnd.kubernetes.protobuf" => {
             Form::Transform
         }
@@ -105,6 +132,23 @@ pub fn pretty_by_agent(user_agent: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_is_made_here_when_it_comes_before_objects() {
+        const PROTOBUF: &str =
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        const JSON: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let metadata = |text: &str| Accept::parse(text).metadata();
+        assert!(metadata(JSON) && metadata(&format!("{PROTOBUF},{JSON},application/json")));
+        assert!(!metadata("") && !metadata(PROTOBUF));
+        assert!(!metadata(&format!("application/json,{JSON}")));
+        assert!(!metadata(
+            "application/json;as=Table;g=meta.k8s.io;v=v1,application/json"
+        ));
+        let only = json_only(&format!("{PROTOBUF}, {JSON},application/json,*/*"));
+        assert_eq!(only, Some(format!("{JSON},application/json")));
+        assert_eq!(json_only(PROTOBUF), None);
+    }
 
     #[test]
     fn real_clients_are_understood() {

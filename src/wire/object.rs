@@ -236,6 +236,15 @@ pub fn status_code_and_reason(object: &[u8]) -> Option<(u16, String)> {
     Some((code, text_at(object, &["reason"]).ok()?.unwrap_or_default()))
 }
 
+/// The object's metadata alone, as the API server answers who asks for `PartialObjectMetadata` (meta.k8s.io/v1); the bytes of
+/// the metadata are the object's own.
+pub fn metadata_only(object: &[u8]) -> Result<Vec<u8>, Error> {
+    let metadata = json::member(object, b"metadata")?
+        .ok_or_else(|| Error::malformed("an object without metadata"))?;
+    let head = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+    Ok([head, metadata, b"}"].concat())
+}
+
 /// Whether two states are of one object: it has one `metadata.uid` for its life.
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     fn uid(object: &[u8]) -> Option<&[u8]> {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
+use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::selector::FieldSelector;
 use crate::k8s::selector::LabelSelector;
@@ -346,6 +347,23 @@ fn digit(byte: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// The target of a watch that is taken up again at `version`: what said where to start is left out.
+pub fn resumed(target: &str, version: ResourceVersion) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let starts = [
+        "resourceVersion",
+        "resourceVersionMatch",
+        "sendInitialEvents",
+    ];
+    let mut kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !starts.contains(&pair.split('=').next().unwrap_or("")))
+        .collect();
+    let version = format!("resourceVersion={version}");
+    kept.push(&version);
+    format!("{path}?{}", kept.join("&"))
+}
+
 /// Percent-encodes a query value: all but what RFC 3986 calls unreserved.
 pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -597,6 +615,14 @@ mod tests {
             name("GET", "/api/v1/watch/namespaces/a/pods/p"),
             some("/api/v1/namespaces/a/pods fields=metadata.name=p")
         );
+        assert_eq!(
+            resumed(
+                "/a?watch=1&resourceVersion=3&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&b=c",
+                ResourceVersion(7)
+            ),
+            "/a?watch=1&b=c&resourceVersion=7"
+        );
+        assert_eq!(resumed("/a", ResourceVersion(7)), "/a?resourceVersion=7");
         let deprecated = |target: &str| RequestInfo::parse("GET", target).is_deprecated_watch();
         assert!(deprecated("/api/v1/watch/pods"));
         assert!(!deprecated("/api/v1/pods?watch=1") && !deprecated("/api/v1/pods"));

@@ -8,6 +8,7 @@ use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
+use crate::role::agent::view::Shape;
 use crate::rule::retention;
 use crate::rule::route::Facts;
 use crate::rule::route::Version;
@@ -32,6 +33,7 @@ pub struct Asked {
     method: Method,
     upgrade: bool,
     json: bool,
+    metadata: bool,
     cloud_form: bool,
     collection: Option<Collection>,
     mirrored: bool,
@@ -60,6 +62,7 @@ impl Asked {
         Ok(Self {
             upgrade: request.headers.contains_key("upgrade"),
             json: accept.plain_json(),
+            metadata: accept.metadata(),
             cloud_form: accept.transform() || indented,
             method: request.method.clone(),
             collection,
@@ -108,6 +111,15 @@ impl Asked {
     /// Whether objects are asked for in plain JSON, so that filters can read the answer.
     pub fn plain(&self) -> bool {
         self.json && !self.cloud_form
+    }
+
+    /// What is shown of objects when the answer is made here.
+    pub fn shape(&self) -> Shape {
+        if self.metadata {
+            Shape::Metadata
+        } else {
+            Shape::Object
+        }
     }
 
     /// The headers that say who asks.
@@ -167,7 +179,7 @@ impl Asked {
             collection: self.mirrored,
             document: self.method == Method::GET && self.info.is_document(),
             cloud_form: self.cloud_form,
-            json: self.json,
+            json: self.json || self.metadata,
             version: self.version(),
             cloud,
             live,

@@ -12,35 +12,65 @@ use crate::io::http::Response;
 use crate::io::http::Side;
 use crate::io::http::StatusCode;
 use crate::io::http::strip_connection_fields;
+use crate::k8s::object::ObjectKey;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::list;
+use crate::role::agent::offline;
+use crate::role::agent::passed;
 use crate::role::agent::reply;
 use crate::role::agent::tally::By;
-use crate::role::agent::watch;
+use crate::wire::media;
 use crate::wire::request::Verb;
 
 /// Sends a request to the cloud as it came and passes the answer on as it comes. Lists and watches that are not
 /// mirrored (leases, events, Tables) but can be read are still filtered.
 pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Response {
-    if !agent.chain.is_empty() && asked.collection().is_some() && request.method == Method::GET {
-        match asked.verb() {
-            Verb::List => return list::list(agent, asked, request).await,
-            Verb::Watch => return watch::filtered(agent, asked, request).await,
-            Verb::Get
-            | Verb::Create
-            | Verb::Update
-            | Verb::Patch
-            | Verb::Delete
-            | Verb::DeleteCollection
-            | Verb::Other => {}
+    let collection = asked.collection().filter(|_| request.method == Method::GET);
+    if let Some(collection) = collection {
+        match (asked.verb(), asked.name()) {
+            (Verb::List, _) if !agent.chain.is_empty() => {
+                return list::list(agent, asked, request).await;
+            }
+            (Verb::Watch, _) => return passed::watch(agent, asked, request).await,
+            (Verb::Get, Some(name)) => {
+                let key = ObjectKey::new(collection.namespace.as_deref().unwrap_or(""), name);
+                if agent.chain.by_name() && !agent.chain.admits(collection, &key, b"{}") {
+                    return reply::status(&offline::not_found(collection, name));
+                }
+            }
+            (Verb::List, _)
+            | (Verb::Get, None)
+            | (Verb::Create, _)
+            | (Verb::Update, _)
+            | (Verb::Patch, _)
+            | (Verb::Delete, _)
+            | (Verb::DeleteCollection, _)
+            | (Verb::Other, _) => {}
         }
     }
     match send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => agent.cut_off(asked),
         Err(Failure::Answered(response)) => response,
+    }
+}
+
+/// Asks for what can be read here: plain JSON if that is the client's first choice or will do, else those of its choices
+/// that are JSON (a Table, metadata only). Who takes no JSON gets what it asked for.
+pub fn ask_for_json(asked: &Asked, request: &mut Request) {
+    let accepted = if asked.plain() {
+        Some("application/json".to_owned())
+    } else {
+        let values = request.headers.get_all("accept").iter();
+        let texts: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        media::json_only(&texts.join(","))
+    };
+    if let Some(value) = accepted.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        request.headers.insert("accept", value);
     }
 }
 

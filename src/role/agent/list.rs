@@ -51,9 +51,8 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         .and_then(|log| log.complete());
     let takes_gzip = accepts_gzip(&request);
     // A form that only the cloud makes stays what was asked for.
-    if asked.plain() {
-        let json = HeaderValue::from_static("application/json");
-        request.headers.insert("accept", json);
+    if asked.plain() || !agent.chain.is_empty() {
+        forward::ask_for_json(asked, &mut request);
     }
     request
         .headers

@@ -16,8 +16,8 @@ use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::reply;
+use crate::role::agent::view::Shape;
 use crate::role::agent::view::View;
-use crate::role::agent::view::alone;
 use crate::rule::health::Health;
 use crate::rule::route::Version;
 use crate::state::mirror::Log;
@@ -68,15 +68,24 @@ fn all(
     let Some(mut snapshot) = log.snapshot().map_err(|error| damaged(&error))? else {
         return Err(unknown(asked));
     };
+    let shape = asked.shape();
     let body = Body::generate(move |mut sink| async move {
-        let mut encoder =
-            list::ListEncoder::new(&of.kind, &of.api_version, of.typed, snapshot.version());
+        let shown = shape.of(&of);
+        let mut encoder = list::ListEncoder::new(
+            &shown.kind,
+            &shown.api_version,
+            shown.typed,
+            snapshot.version(),
+        );
         let mut out = Vec::new();
         encoder.start(&mut out);
         while let Some(stored) = snapshot.next() {
             let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
             if view.admits(&stored.key, &stored.object) {
-                encoder.item(&stored.object, &mut out);
+                match shape {
+                    Shape::Object => encoder.item(&stored.object, &mut out),
+                    Shape::Metadata => encoder.item(&shape.show(stored, &of), &mut out),
+                }
             }
             if out.len() >= CHUNK {
                 sink.send(Bytes::from(std::mem::take(&mut out))).await;
@@ -148,7 +157,7 @@ fn one(
                     return Err(not_found(collection, name));
                 }
                 let of = log.type_meta().ok_or_else(|| unknown(asked))?;
-                let mut object = alone(stored, &of);
+                let mut object = asked.shape().show(stored, &of);
                 object.push(b'\n');
                 return Ok((reply::with_body(StatusCode::OK, Body::full(object)), log));
             }

@@ -67,8 +67,40 @@ impl View {
     }
 }
 
+/// What is shown of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// All of it.
+    Object,
+    /// Its metadata.
+    Metadata,
+}
+
+impl Shape {
+    /// The object as it stands alone.
+    pub fn show(self, stored: Stored, of: &TypeMeta) -> Vec<u8> {
+        match self {
+            Self::Object => alone(stored, of),
+            // What has no metadata was never an object.
+            Self::Metadata => object::metadata_only(&stored.object).unwrap_or_default(),
+        }
+    }
+
+    /// What the shown objects are, of which the whole ones are `of`.
+    pub fn of(self, of: &TypeMeta) -> TypeMeta {
+        match self {
+            Self::Object => of.clone(),
+            Self::Metadata => TypeMeta {
+                kind: "PartialObjectMetadata".to_owned(),
+                api_version: "meta.k8s.io/v1".to_owned(),
+                typed: true,
+            },
+        }
+    }
+}
+
 /// The object as it stands alone: with `kind` and `apiVersion`, which items of typed lists do not carry.
-pub fn alone(stored: Stored, of: &TypeMeta) -> Vec<u8> {
+fn alone(stored: Stored, of: &TypeMeta) -> Vec<u8> {
     if stored.typed {
         object::with_type(&stored.object, &of.kind, &of.api_version)
     } else {

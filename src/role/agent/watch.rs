@@ -13,7 +13,6 @@ use smol::future::FutureExt;
 use crate::io::http::Body;
 use crate::io::http::Bytes;
 use crate::io::http::Error;
-use crate::io::http::HeaderValue;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::Sink;
@@ -27,12 +26,12 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Reader;
 use crate::role::agent::follow::Ready;
 use crate::role::agent::forward;
-use crate::role::agent::forward::Failure;
 use crate::role::agent::offline;
+use crate::role::agent::passed;
 use crate::role::agent::reply;
 use crate::role::agent::tally::By;
+use crate::role::agent::view::Shape;
 use crate::role::agent::view::View;
-use crate::role::agent::view::alone;
 use crate::rule::filter::Outcome;
 use crate::rule::filter::outcome;
 use crate::rule::health::Health;
@@ -42,12 +41,10 @@ use crate::state::mirror::Log;
 use crate::state::mirror::Next;
 use crate::state::mirror::Snapshot;
 use crate::state::mirror::TypeMeta;
-use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::object;
 use crate::wire::request::Verb;
 use crate::wire::watch;
 use crate::wire::watch::EventType;
-use crate::wire::watch::WatchDecoder;
 
 /// Bytes gathered before they are handed to the client's connection.
 const CHUNK: usize = 16 << 10;
@@ -91,7 +88,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
         Ok(reader) => reader,
         Err(error) => {
             log::warn!("{collection} is not mirrored: {error}");
-            return filtered(agent, asked, request).await;
+            return passed::watch(agent, asked, request).await;
         }
     };
     let fresh = matches!(start, Start::Objects);
@@ -103,7 +100,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
         Ready::Refused(response) => return response,
         Ready::Unmirrored => {
             drop(reader);
-            return filtered(agent, asked, request).await;
+            return passed::watch(agent, asked, request).await;
         }
         // Its own log never was complete; a broader one may answer. That one must be followed then, or what changes would
         // never reach this watch when the line is back.
@@ -240,6 +237,7 @@ fn serve(
         cursor,
         log: Rc::clone(&log),
         view,
+        shape: asked.shape(),
         bookmarks: asked.options().allow_watch_bookmarks,
         // A client that is ahead of us online hears nothing before its own version.
         told: match asked
@@ -270,6 +268,7 @@ struct Stream {
     cursor: Cursor,
     log: Rc<Log>,
     view: View,
+    shape: Shape,
     bookmarks: bool,
     told: ResourceVersion,
     ends: Instant,
@@ -282,12 +281,13 @@ impl Stream {
         let Some(of) = self.log.type_meta() else {
             return Ok(());
         };
+        let shown = self.shape.of(&of);
         let mut out = Vec::new();
         if let Some(mut snapshot) = self.snapshot.take() {
             while let Some(stored) = snapshot.next() {
                 let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
                 if self.view.admits(&stored.key, &stored.object) {
-                    watch::encode(EventType::Added, &alone(stored, &of), &mut out);
+                    watch::encode(EventType::Added, &self.shape.show(stored, &of), &mut out);
                 }
                 if out.len() >= CHUNK {
                     sink.send(Bytes::from(std::mem::take(&mut out))).await;
@@ -296,8 +296,8 @@ impl Stream {
             self.told = snapshot.version();
             if self.bookmarks {
                 out.extend_from_slice(&watch::bookmark(
-                    &of.api_version,
-                    &of.kind,
+                    &shown.api_version,
+                    &shown.kind,
                     self.told,
                     self.initial_end,
                 ));
@@ -334,8 +334,8 @@ impl Stream {
                     if self.bookmarks && (now >= bookmark || over) {
                         self.told = self.told.max(self.cursor.version());
                         out.extend_from_slice(&watch::bookmark(
-                            &of.api_version,
-                            &of.kind,
+                            &shown.api_version,
+                            &shown.kind,
                             self.told,
                             false,
                         ));
@@ -404,7 +404,7 @@ impl Stream {
             Some(former) if kind == EventType::Deleted && !deleted => {
                 let former = object::with_resource_version(&former, version)
                     .map_err(|error| Error::local("read the mirror", &error))?;
-                alone(
+                self.shape.show(
                     crate::state::mirror::Stored {
                         object: former,
                         ..change.stored
@@ -412,64 +412,9 @@ impl Stream {
                     of,
                 )
             }
-            _ => alone(change.stored, of),
+            _ => self.shape.show(change.stored, of),
         };
         watch::encode(kind, &object, out);
         Ok(())
     }
-}
-
-/// A watch that is not mirrored, straight from the cloud through the filters.
-pub async fn filtered(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
-    let Some(collection) = asked.collection().cloned() else {
-        return agent.cut_off(asked);
-    };
-    if asked.plain() {
-        let json = HeaderValue::from_static("application/json");
-        request.headers.insert("accept", json);
-    }
-    request.headers.remove("accept-encoding");
-    let mut response = match forward::send(agent, asked, request).await {
-        Ok(response) => response,
-        Err(Failure::Unreachable) => return agent.cut_off(asked),
-        Err(Failure::Answered(response)) => return response,
-    };
-    let readable = response.status == StatusCode::OK
-        && response
-            .headers
-            .get("content-type")
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !readable || agent.chain.is_empty() {
-        return response;
-    }
-    let chain = Rc::clone(&agent.chain);
-    let mut body = std::mem::replace(&mut response.body, Body::empty());
-    response.body = Body::generate(move |mut sink| async move {
-        let mut decoder = WatchDecoder::new(OBJECT_LIMIT);
-        while let Some(chunk) = body.next().await {
-            let broken =
-                |error: crate::wire::json::Error| Error::upstream("read the watch", &error);
-            decoder.push(&chunk?).map_err(broken)?;
-            let mut out = Vec::new();
-            while let Some(event) = decoder.event().map_err(broken)? {
-                let passes = match event.kind {
-                    EventType::Bookmark | EventType::Error => true,
-                    EventType::Added | EventType::Modified | EventType::Deleted => {
-                        object::shown_key(event.object)
-                            .is_none_or(|key| chain.admits(&collection, &key, event.object))
-                    }
-                };
-                if passes {
-                    watch::encode(event.kind, event.object, &mut out);
-                }
-            }
-            if !out.is_empty() {
-                sink.send(Bytes::from(out)).await;
-            }
-        }
-        decoder
-            .finish()
-            .map_err(|error| Error::upstream("read the watch", &error))
-    });
-    response
 }
