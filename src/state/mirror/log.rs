@@ -252,7 +252,7 @@ impl Log {
 
     /// The committed part ends at `end` now, and what is new of it must be synced.
     pub(crate) fn committed(&self, state: &mut State, end: u64) {
-        state.end = end;
+        (state.end, state.stalled) = (end, false);
         state.places = Default::default();
         if !std::mem::replace(&mut state.dirty, true) || self.wants_compaction(state) {
             self.shared.work.notify();
@@ -291,6 +291,7 @@ impl Log {
             return error;
         }
         (state.epoch, state.staged) = (state.epoch.wrapping_add(1), false);
+        state.stalled = true;
         let file = state
             .file
             .clone()
@@ -343,7 +344,7 @@ impl Log {
 
     pub(crate) fn is_failing(&self) -> bool {
         let state = self.state.borrow();
-        state.sealed || state.unsound
+        state.sealed || state.unsound || state.stalled
     }
 
     /// The bytes of its file that count.

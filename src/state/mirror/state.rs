@@ -44,6 +44,8 @@ pub(crate) struct State {
     /// A sync has failed: what it was to write may be missing on flash, whatever later syncs say. Mended by a compaction,
     /// which writes everything again.
     pub(crate) unsound: bool,
+    /// The last thing that should have been written was not.
+    pub(crate) stalled: bool,
     /// What failed to be written could not be cut off either: nothing may be appended.
     pub(crate) sealed: bool,
     /// The file's name is not known to be on flash.
@@ -82,6 +84,7 @@ impl State {
             marked: 0,
             dirty: false,
             unsound: false,
+            stalled: false,
             sealed: false,
             named: false,
             due: None,

@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	{"homecoming", homecoming},
 	{"resume", resume},
 	{"kills", kills},
+	{"flash", flash},
 	{"kubelet", kubelet},
 }
 
