@@ -189,4 +189,56 @@ mod tests {
             assert_eq!(log.len(), 2);
         });
     }
+
+    #[test]
+    fn a_power_cut_at_any_moment_of_evictions_leaves_states_that_were_there() {
+        const RESOURCES: [&str; 6] = ["pods", "a", "b", "c", "secrets", "a"];
+        /// Lists until the power goes; what each collection held when.
+        async fn life(flash: &Memory) -> Vec<(String, u64, testing::Objects)> {
+            let mirror = small(flash);
+            let mut states = Vec::new();
+            for (round, resource) in RESOURCES.iter().cycle().take(14).enumerate() {
+                let size = 14_000 + 700 * round;
+                if fill(&mirror, resource, size).await.is_err() {
+                    continue;
+                }
+                mirror.tend(std::time::Instant::now()).await;
+                for log in mirror.logs() {
+                    if let Ok(Some((version, objects))) = testing::content(&log) {
+                        states.push((log.name().resource.resource.clone(), version, objects));
+                    }
+                }
+            }
+            states
+        }
+        smol::block_on(async {
+            let whole = Memory::default();
+            let states = life(&whole).await;
+            assert!(states.len() > 20);
+            let mut random = crate::io::flash::memory::Random::new(7);
+            let mut known = 0;
+            for cut in 0..whole.operations() {
+                let flash = Memory::default();
+                flash.cut_at(Some(cut));
+                life(&flash).await;
+                let again = small(&flash.after_power_cut(&mut random));
+                for log in again.logs() {
+                    let name = log.name().clone();
+                    let Some(log) = again.find(&name) else {
+                        continue;
+                    };
+                    let found = testing::content(&log).expect("readable");
+                    let (version, objects) = found.expect("complete");
+                    let state = (name.resource.resource.clone(), version, objects);
+                    assert!(
+                        states.contains(&state),
+                        "cut at {cut}: {} {version}",
+                        state.0
+                    );
+                    known += 1;
+                }
+            }
+            assert!(known > 20, "{known}");
+        });
+    }
 }
