@@ -13,6 +13,7 @@ mod forms;
 #[path = "fuzz/run.rs"]
 mod fuzz;
 mod homecoming;
+mod hostile;
 mod leaving;
 mod lists;
 mod operator;
