@@ -16,6 +16,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use rustix::net::sockopt;
+use rustix::process;
 use smol::Async;
 use smol::Timer;
 use smol::future::FutureExt;
@@ -31,9 +32,19 @@ pub struct Listener(Async<TcpListener>);
 /// stream and the right to fill a log) is let go then.
 const UNREAD: Duration = Duration::from_secs(60);
 
-/// How many descriptors the process may have.
+/// Takes as many descriptors as the process may have (the soft limit, 1,024 as a rule, is there for programs that use
+/// `select`); how many that is.
 pub fn descriptors() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limits = process::getrlimit(process::Resource::Nofile);
+    let raised = process::Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    // Refused, the soft limit stays.
+    let limit = match process::setrlimit(process::Resource::Nofile, raised) {
+        Ok(()) => limits.maximum,
+        Err(_) => limits.current,
+    };
     limit.map_or(usize::MAX, |limit| {
         usize::try_from(limit).unwrap_or(usize::MAX)
     })

@@ -115,10 +115,11 @@ impl Upstream {
     pub fn change(&self, options: Options) -> Result<(), tls::Error> {
         let client = tls::Client::new(options.files)?;
         self.tls.replace(client);
-        let servers = Servers::new(&options.servers, options.balance, process::random());
-        let former = self.servers.replace(servers);
         self.bearer.replace(Bearer::new(options.token));
-        if former.names() != self.servers.borrow().names() {
+        let same = self.servers.borrow().are(&options.servers, options.balance);
+        if !same {
+            let servers = Servers::new(&options.servers, options.balance, process::random());
+            self.servers.replace(servers);
             for line in self.lines.borrow().iter() {
                 line.retire();
             }

@@ -64,6 +64,12 @@ impl Servers {
         }
     }
 
+    /// Whether they are these.
+    pub(super) fn are(&self, addresses: &[Address], balance: Balance) -> bool {
+        let own = self.list.iter().map(|server| &server.address);
+        self.balance == balance && own.eq(addresses)
+    }
+
     /// The servers in the order in which the next connection tries them.
     pub(super) fn order(&self) -> Vec<Rc<Server>> {
         let mut order = self.list.clone();
@@ -137,6 +143,10 @@ mod tests {
         let last = servers.order().pop().expect("three");
         assert_eq!(names(servers.before(&last)), ["a:6443", "b:6443"]);
         assert!(servers.before(&servers.order()[0]).is_empty());
+        let addresses: Vec<Address> = servers.list.iter().map(|s| s.address.clone()).collect();
+        assert!(servers.are(&addresses, Balance::Priority));
+        assert!(!servers.are(&addresses, Balance::RoundRobin));
+        assert!(!servers.are(&addresses[1..], Balance::Priority));
         assert_eq!(servers.names(), "a:6443,b:6443,[2001:db8::1]:6443");
     }
 }
