@@ -132,7 +132,8 @@ impl Feed<'_> {
         let mut writer = log.writer_wait().await;
         if *relist || log.complete().is_none() {
             let _permit = pace.lists.acquire().await;
-            if let Err(end) = self.fill(&mut writer).await {
+            // Boxed: it is rare, and what waits on a quiet watch should not carry its size.
+            if let Err(end) = Box::pin(self.fill(&mut writer)).await {
                 return end;
             }
             (self.listed)(if *relist {
@@ -152,7 +153,7 @@ impl Feed<'_> {
             selectors(collection)
         );
         let request = forward::own_request(target, &self.identity);
-        let mut body = match self.ask(request).await {
+        let mut body = match Box::pin(self.ask(request)).await {
             Ok(response) => response.body,
             Err(end) => return end,
         };
