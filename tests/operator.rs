@@ -140,13 +140,27 @@ fn the_status_says_what_is_held_and_how_old_it_is() {
     );
     assert!(held["ageSeconds"].as_u64().is_some_and(|age| age < 60));
     assert_eq!(held["bytes"], scene.mirror_bytes());
+    scene.client().get("/version").expect("an answer");
+    let names = |scene: &crate::Scene| -> Vec<String> {
+        let status = scene.admin().get("/status").expect("an answer").json();
+        let held = status["mirror"]["collections"].as_array().cloned();
+        let names = held.unwrap_or_default().into_iter();
+        names
+            .map(|held| held["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    assert!(names(&scene).contains(&"documents".to_owned()));
     drop(watch);
     scene.cut(Mode::Refuse);
     scene.restart();
     scene.client().list(PATH);
     let status = scene.admin().get("/status").expect("an answer").json();
     assert_eq!(status["line"]["health"], "unhealthy");
-    let held = &status["mirror"]["collections"][0];
+    let held = status["mirror"]["collections"].as_array().expect("a list");
+    let held = held
+        .iter()
+        .find(|held| held["name"] == PATH)
+        .expect("it is held");
     assert_eq!(held["resourceVersion"], version.to_string());
     assert_eq!(held["live"], false);
 }

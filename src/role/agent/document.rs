@@ -332,10 +332,18 @@ impl Place {
     }
 }
 
-/// The collection of all documents that were fetched with one right. No target has a slash within a resource's name.
+/// What the resource of the documents' collections is called. No target has a slash within a resource's name.
+const RESOURCE: &str = "documents/";
+
+/// Whether a collection is one of documents.
+pub fn is_documents(collection: &Collection) -> bool {
+    collection.resource.resource == RESOURCE
+}
+
+/// The collection of all documents that were fetched with one right.
 fn collection(credential: &Credential) -> Collection {
     Collection {
-        resource: GroupVersionResource::new("", "", "documents/"),
+        resource: GroupVersionResource::new("", "", RESOURCE),
         namespace: None,
         labels: Default::default(),
         fields: Default::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
+use crate::role::agent::document;
 use crate::rule::health::Health;
 use crate::state::mirror;
 use crate::wire::request::Verb;
@@ -132,7 +133,11 @@ impl Agent {
         let collections = self.mirror.logs().into_iter().map(|log| {
             let follower = self.followers.find(log.name());
             Held {
-                name: log.name().to_string(),
+                name: if document::is_documents(log.name()) {
+                    "documents".to_owned()
+                } else {
+                    log.name().to_string()
+                },
                 complete: log.complete(),
                 objects: log.len(),
                 bytes: log.file_bytes(),
