@@ -182,10 +182,18 @@ fn w078_the_version_is_the_servers_last_and_health_is_the_agents() {
 }
 
 #[test]
-fn w079_discovery_that_is_not_held_is_503() {
+fn w079_discovery_that_is_held_is_answered_with_its_etag_and_what_is_not_is_503() {
     let scene = scene();
+    let online = ask(&scene, "/apis");
+    let tag = online.header("etag").expect("a tag").to_owned();
     scene.cut_off(Mode::Refuse);
-    for path in ["/api", "/apis", "/api/v1", "/openapi/v2", "/openapi/v3"] {
+    let offline = ask(&scene, "/apis");
+    assert_eq!((offline.status, &offline.body), (200, &online.body));
+    assert_eq!(offline.header("etag"), Some(tag.as_str()));
+    let held = scene.client().with("If-None-Match", &tag).get("/apis");
+    let held = held.expect("an answer");
+    assert_eq!((held.status, held.body.len()), (304, 0));
+    for path in ["/api", "/api/v1", "/openapi/v2", "/openapi/v3"] {
         assert_eq!(refusal(&scene, path), unavailable(), "{path}");
     }
 }
