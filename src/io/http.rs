@@ -6,8 +6,10 @@
 pub mod body;
 pub mod h1;
 pub mod h2;
+mod inbound;
 pub mod server;
 pub mod tunnel;
+mod wire;
 
 use std::fmt;
 

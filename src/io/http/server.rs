@@ -13,35 +13,26 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
-use std::task::Poll;
-use std::task::ready;
 use std::time::Duration;
 use std::time::Instant;
 
-use hyper::Version;
-use hyper::body::Body as _;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use smol::LocalExecutor;
 use smol::Timer;
-use smol::io::AsyncRead;
-use smol::io::AsyncWrite;
-use smol_hyper::rt::FuturesIo;
 use smol_hyper::rt::SmolTimer;
 
 use crate::io::http::Body;
-use crate::io::http::Bytes;
 use crate::io::http::Error;
 use crate::io::http::HeaderMap;
 use crate::io::http::HeaderValue;
-use crate::io::http::Method;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::StatusCode;
-use crate::io::http::body::Stream;
+use crate::io::http::inbound;
+use crate::io::http::inbound::Upload;
 use crate::io::http::tunnel::Tunnel;
+use crate::io::http::wire::Wire;
 use crate::io::latest::Notify;
 use crate::io::net;
 use crate::io::net::Accepted;
@@ -65,9 +56,6 @@ const OWN: usize = 64;
 const REFUSED: usize = 16;
 /// Clients of one address of the network; this node's own are not counted.
 const PER_ADDRESS: usize = 256;
-
-/// Bytes read from a client at once.
-const PIECE: usize = 4 << 10;
 
 /// What a refusal looks like: a status code and why, as a content type and a body.
 pub type Refuse = fn(u16, &str) -> (&'static str, Vec<u8>);
@@ -169,57 +157,6 @@ impl Door {
     }
 }
 
-/// A client's stream as hyper wants it.
-///
-/// It takes vectored writes, so that hyper hands bodies on as they are: else it would copy each piece into a buffer of the
-/// connection's that grows with it and never shrinks. And it reads by way of the stack, so that of a connection's read
-/// buffer only as much becomes real memory as was ever read: else all of it would be zeroed at the first look.
-struct Wire(FuturesIo<Accepted>);
-
-impl hyper::rt::Read for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buffer: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut piece = [0; PIECE];
-        let room = buffer.remaining().min(PIECE);
-        let count = ready!(Pin::new(self.0.get_mut()).poll_read(cx, &mut piece[..room]))?;
-        buffer.put_slice(&piece[..count]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(self.0.get_mut()).poll_write_vectored(cx, bytes)
-    }
-}
-
 /// A client that is in.
 struct Guest(Rc<Inside>, IpAddr);
 
@@ -268,7 +205,7 @@ async fn serve(stream: Accepted, guest: Guest, guest_full: Option<u16>) {
         service_fn(move |request| {
             let asked = match guest_full {
                 Some(code) => Err((code, "there are too many clients here now")),
-                None => read(request),
+                None => inbound::read(request),
             };
             Box::pin(exchange(asked, Rc::clone(&inside), Rc::clone(&tunnel)))
         })
@@ -281,7 +218,7 @@ async fn serve(stream: Accepted, guest: Guest, guest_full: Option<u16>) {
         .max_headers(FIELDS)
         .timer(SmolTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(Wire(FuturesIo::new(stream)), service);
+        .serve_connection(Wire::new(stream), service);
     let ended = {
         let mut asked = inside.closing.get();
         if asked {
@@ -304,7 +241,7 @@ async fn serve(stream: Accepted, guest: Guest, guest_full: Option<u16>) {
     let tunnel: Option<Tunnel> = tunnel.take();
     if let Some(tunnel) = tunnel {
         let parts = connection.into_parts();
-        let client = Tunnel::new(parts.io.0.into_inner(), parts.read_buf);
+        let client = Tunnel::new(parts.io.into_inner(), parts.read_buf);
         let closing = async {
             while !inside.closing.get() {
                 inside.bell.wait().await;
@@ -325,7 +262,7 @@ async fn exchange(
     let mut response = match asked {
         Ok((request, upload)) => {
             let mut response = (inside.answer)(request).await;
-            if !upload.0.get() && response.tunnel.is_none() {
+            if !upload.is_over() && response.tunnel.is_none() {
                 // hyper does not wait for the rest of the body and closes; who is told so does not take it for a fault.
                 let close = HeaderValue::from_static("close");
                 response.headers.insert("connection", close);
@@ -368,93 +305,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
-}
-
-/// What hyper has parsed, as a request of ours; or the code and the reason of its refusal.
-///
-/// The values are copied: they point into the connection's read buffer, and as long as one does, hyper, which goes on
-/// reading, needs a second one. A watch would hold both for its life.
-fn read(request: hyper::Request<Incoming>) -> Result<(Request, Upload), (u16, &'static str)> {
-    let (mut head, body) = request.into_parts();
-    for value in head.headers.values_mut() {
-        // Fails on no value that was one.
-        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
-            *value = copy;
-        }
-    }
-    if head.method == Method::CONNECT {
-        return Err((400, "CONNECT is not spoken here"));
-    }
-    if head.version == Version::HTTP_2 {
-        return Err((400, "HTTP/2 is not spoken here"));
-    }
-    let codings: Vec<_> = head.headers.get_all("transfer-encoding").iter().collect();
-    match codings[..] {
-        [] => {}
-        [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
-        _ => return Err((501, "the only transfer coding is chunked")),
-    }
-    let hosts: Vec<_> = head.headers.get_all("host").iter().collect();
-    match hosts[..] {
-        [] if head.version == Version::HTTP_10 => {}
-        [host] if is_host(host.as_bytes()) => {}
-        [] => return Err((400, "the Host field is missing")),
-        [_] => return Err((400, "the Host field is not a host")),
-        _ => return Err((400, "there are several Host fields")),
-    }
-    // Absolute form (RFC 9112, 3.2.2) becomes origin form; the scheme and the host in it tell nothing new.
-    let target = match (head.uri.path_and_query(), head.uri.scheme()) {
-        (Some(target), _) => target.as_str(),
-        (None, Some(_)) => "/",
-        (None, None) => return Err((400, "the target is no path")),
-    };
-    if !target.starts_with('/') {
-        return Err((400, "the target must begin with a slash"));
-    }
-    let upload = Upload(Rc::new(Cell::new(body.is_end_stream())));
-    let body = if upload.0.get() {
-        Body::empty()
-    } else {
-        Body::stream(Uploading {
-            body: Body::incoming(body),
-            upload: Upload(Rc::clone(&upload.0)),
-        })
-    };
-    let request = Request {
-        method: head.method,
-        target: target.to_owned(),
-        headers: head.headers,
-        body,
-    };
-    Ok((request, upload))
-}
-
-/// Whether a request's body has been read to its end.
-struct Upload(Rc<Cell<bool>>);
-
-/// A request's body that tells when it has been read.
-struct Uploading {
-    body: Body,
-    upload: Upload,
-}
-
-impl Stream for Uploading {
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Error>>> {
-        let next = ready!(self.body.poll_next(cx));
-        if next.is_none() {
-            self.upload.0.set(true);
-        }
-        Poll::Ready(next)
-    }
-}
-
-/// Host and optional port, of the characters that RFC 3986 3.2 has for them.
-fn is_host(host: &[u8]) -> bool {
-    !host.is_empty()
-        && host
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte))
 }
