@@ -5,6 +5,10 @@
 //! that list one collection at once, one fills the log; a collection that a running watch feeds is not filled again.
 
 use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future::FutureExt;
 
 use crate::io::gzip::Gunzip;
 use crate::io::http::Body;
@@ -17,6 +21,7 @@ use crate::io::http::Sink;
 use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
@@ -38,6 +43,11 @@ use crate::wire::object;
 
 /// Bytes gathered before they are handed to the client's connection.
 const CHUNK: usize = 16 << 10;
+
+/// How long the end of a list waits for the watch that feeds the mirror.
+const CATCH_UP: Duration = Duration::from_millis(300);
+/// How many items the watch may be behind; more are not waited for.
+const UNHELD: usize = 4096;
 
 /// Lists from the cloud; from the mirror when the line goes before the first byte of the answer's body.
 pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
@@ -101,6 +111,8 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     let follower = agent.followers.find(&collection);
     let copy = Copy {
         agent: Rc::clone(agent),
+        items: 0,
+        unheld: Vec::new(),
         body,
         first: Some(first),
         gunzip: gzip.then(Gunzip::new),
@@ -168,6 +180,9 @@ pub fn accepts_gzip(request: &Request) -> bool {
 /// A list on its way through.
 struct Copy {
     agent: Rc<Agent>,
+    /// How many items there were, and which of them the log, that somebody else feeds, did not hold as they came.
+    items: usize,
+    unheld: Vec<(ObjectKey, ResourceVersion)>,
     body: Body,
     first: Option<Bytes>,
     gunzip: Option<Gunzip>,
@@ -265,6 +280,14 @@ impl Copy {
                         if let Err(error) = writer.item(&key, version, typed, item).await {
                             self.unmirrored(&error);
                         }
+                    } else if let Some(follower) = &self.follower
+                        && self.unheld.len() < UNHELD
+                    {
+                        self.items += 1;
+                        let (key, version) = object::key_and_version(item)?;
+                        if follower.log().version_of(key.as_str()) != Some(version) {
+                            self.unheld.push((key, version));
+                        }
                     }
                 }
             }
@@ -280,11 +303,12 @@ impl Copy {
     async fn commit(&mut self, meta: &ListMeta) {
         let Some(mut writer) = self.log.take() else {
             // Somebody else feeds the log; whether it is of this history can be seen all the same.
-            if let (Some(follower), Some(version), true) =
-                (&self.follower, meta.resource_version, self.recent)
-                && self.before.is_some_and(|before| version < before)
-            {
-                follower.outdated();
+            if let (Some(follower), Some(version)) = (&self.follower, meta.resource_version) {
+                if self.recent && self.before.is_some_and(|before| version < before) {
+                    follower.outdated();
+                } else if meta.continue_token.is_empty() && self.unheld.len() < UNHELD {
+                    self.catch_up(follower, version).await;
+                }
             }
             return;
         };
@@ -319,6 +343,32 @@ impl Copy {
         };
         if let Err(error) = committed.await {
             self.unmirrored(&error);
+        }
+    }
+
+    /// Waits for a moment until the watch has brought what the list shows: what a client has seen must be found again when
+    /// the line goes. Then the log is complete at the list's version too.
+    async fn catch_up(&self, follower: &Follower, version: ResourceVersion) {
+        let log = follower.log();
+        let caught_up = async {
+            loop {
+                let changed = log.changed();
+                let held = self.unheld.iter().all(|(key, version)| {
+                    log.version_of(key.as_str())
+                        .is_some_and(|held| held >= *version)
+                });
+                if held && log.len() == self.items {
+                    log.listed(version);
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let late = async {
+            Timer::after(CATCH_UP).await;
+        };
+        if follower.is_live() {
+            caught_up.or(late).await;
         }
     }
 

@@ -61,8 +61,8 @@ fn all(
     collection: &Collection,
 ) -> Result<(Response, Rc<Log>), Status> {
     let log = best(agent, collection).ok_or_else(|| unknown(asked))?;
-    let complete = log.complete().ok_or_else(|| unknown(asked))?;
-    check_version(asked, &log, complete)?;
+    let told = log.told().ok_or_else(|| unknown(asked))?;
+    check_version(asked, &log, told)?;
     let view = View::new(&agent.chain, collection, log.name())?;
     let of = log.type_meta().ok_or_else(|| unknown(asked))?;
     let Some(mut snapshot) = log.snapshot().map_err(|error| damaged(&error))? else {
@@ -75,7 +75,7 @@ fn all(
             &shown.kind,
             &shown.api_version,
             shown.typed,
-            snapshot.version(),
+            snapshot.version().max(told),
         );
         let mut out = Vec::new();
         encoder.start(&mut out);
@@ -104,7 +104,7 @@ pub fn best(agent: &Agent, collection: &Collection) -> Option<Rc<Log>> {
 }
 
 /// A version that the mirror can't speak for gets the server's own answer (kubernetes-wire 3.6, rules 2 and 3).
-fn check_version(asked: &Asked, log: &Log, complete: ResourceVersion) -> Result<(), Status> {
+fn check_version(asked: &Asked, log: &Log, told: ResourceVersion) -> Result<(), Status> {
     let options = asked.options();
     if options.continue_token.is_some() {
         return Err(Status::expired(
@@ -121,12 +121,12 @@ fn check_version(asked: &Asked, log: &Log, complete: ResourceVersion) -> Result<
             "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
         )));
     };
-    if version > log.ahead().unwrap_or(complete).max(complete) {
-        return Err(Status::too_large_version(version, complete));
+    if version > log.ahead().unwrap_or(told).max(told) {
+        return Err(Status::too_large_version(version, told));
     }
     if asked.version() == Version::Exact
         && options.resource_version_match.is_some()
-        && version != complete
+        && version != told
     {
         return Err(Status::expired(&format!(
             "The resourceVersion for the provided list is too old: {version}"

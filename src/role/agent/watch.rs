@@ -293,7 +293,7 @@ impl Stream {
                     sink.send(Bytes::from(std::mem::take(&mut out))).await;
                 }
             }
-            self.told = snapshot.version();
+            self.told = snapshot.version().max(self.log.told().unwrap_or_default());
             if self.bookmarks {
                 out.extend_from_slice(&watch::bookmark(
                     &shown.api_version,

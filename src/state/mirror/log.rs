@@ -127,6 +127,23 @@ impl Log {
         state.complete.max(state.ahead).map(ResourceVersion)
     }
 
+    /// The highest version that clients were told of: C, or that of a list that differed in nothing from what is held.
+    pub fn told(&self) -> Option<ResourceVersion> {
+        let state = self.state.borrow();
+        state
+            .complete
+            .map(|complete| ResourceVersion(complete.max(state.listed)))
+    }
+
+    /// A list at `version` that somebody else was given held what is held here. Remembered, not written.
+    pub fn listed(&self, version: ResourceVersion) {
+        let mut state = self.state.borrow_mut();
+        if state.complete.is_some_and(|complete| complete <= version.0) && !state.staged {
+            state.listed = state.listed.max(version.0);
+            state.ahead = state.ahead.max(Some(version.0));
+        }
+    }
+
     /// L: a watch can be replayed from this version on.
     pub fn oldest(&self) -> ResourceVersion {
         ResourceVersion(self.state.borrow().index.oldest())
