@@ -18,6 +18,7 @@ mod lists;
 mod operator;
 mod servers;
 mod support;
+mod surprises;
 mod watches;
 
 use support::scene::Program;
