@@ -26,11 +26,11 @@ use crate::support::client::Watch;
 use crate::support::object;
 
 /// A namespace's ConfigMaps.
-const MAPS: &str = "/api/v1/namespaces/ns/configmaps";
+pub(crate) const MAPS: &str = "/api/v1/namespaces/ns/configmaps";
 /// The pods of this node, as its kubelet asks for them.
-const PODS_HERE: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-00";
+pub(crate) const PODS_HERE: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-00";
 /// The query of an informer that wants objects and changes in one stream.
-const BOTH: &str =
+pub(crate) const BOTH: &str =
     "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
 /// What clients accept that would rather have protobuf.
 const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
@@ -38,14 +38,14 @@ const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 
 /// Puts `c-0` and so on into the namespace.
-fn put_maps(scene: &Scene, count: usize) {
+pub(crate) fn put_maps(scene: &Scene, count: usize) {
     for n in 0..count {
         put_map(scene, &format!("c-{n}"));
     }
 }
 
 /// Creates or changes one ConfigMap; its version.
-fn put_map(scene: &Scene, name: &str) -> u64 {
+pub(crate) fn put_map(scene: &Scene, name: &str) -> u64 {
     let value = scene.server.version().to_string();
     scene
         .server
@@ -53,7 +53,7 @@ fn put_map(scene: &Scene, name: &str) -> u64 {
 }
 
 /// Two pods of this node, one of another, and both nodes.
-fn put_pods(scene: &Scene) {
+pub(crate) fn put_pods(scene: &Scene) {
     for (name, node) in [("p1", "edge-00"), ("p2", "edge-00"), ("p3", "edge-01")] {
         scene.server.put(&PODS, object::pod("ns", name, node, &[]));
     }
@@ -63,34 +63,34 @@ fn put_pods(scene: &Scene) {
 }
 
 /// The target with more in its query.
-fn with(target: &str, query: &str) -> String {
+pub(crate) fn with(target: &str, query: &str) -> String {
     let mark = if target.contains('?') { '&' } else { '?' };
     format!("{target}{mark}{query}")
 }
 
 /// Any answer.
 #[track_caller]
-fn ask(scene: &Scene, target: &str) -> Answer {
+pub(crate) fn ask(scene: &Scene, target: &str) -> Answer {
     scene.client().get(target).expect("an answer")
 }
 
 /// The code and the reason of a refusal.
 #[track_caller]
-fn refusal(scene: &Scene, target: &str) -> (u16, String) {
+pub(crate) fn refusal(scene: &Scene, target: &str) -> (u16, String) {
     let answer = ask(scene, target);
     (answer.status, answer.reason())
 }
 
 /// A watch after a version, bookmarks allowed, that is answered with 200.
 #[track_caller]
-fn watch_after(scene: &Scene, target: &str, version: u64) -> Watch {
+pub(crate) fn watch_after(scene: &Scene, target: &str, version: u64) -> Watch {
     let query = format!("allowWatchBookmarks=true&resourceVersion={version}&watch=true");
     scene.client().watching(&with(target, &query))
 }
 
 /// The next line must be a bookmark at this version.
 #[track_caller]
-fn bookmark_at(watch: &mut Watch, version: u64) {
+pub(crate) fn bookmark_at(watch: &mut Watch, version: u64) {
     let event = watch.event();
     assert_eq!(
         (event.event.as_str(), event.version()),
@@ -102,7 +102,7 @@ fn bookmark_at(watch: &mut Watch, version: u64) {
 
 /// The type, name and version of the next `count` changes.
 #[track_caller]
-fn changes(watch: &mut Watch, count: usize) -> Vec<(String, String, u64)> {
+pub(crate) fn changes(watch: &mut Watch, count: usize) -> Vec<(String, String, u64)> {
     (0..count)
         .map(|_| watch.change())
         .map(|change| {
@@ -115,7 +115,7 @@ fn changes(watch: &mut Watch, count: usize) -> Vec<(String, String, u64)> {
 
 /// Initial events: these names as ADDED, and the annotated bookmark at this version.
 #[track_caller]
-fn initial(watch: &mut Watch, names: &[&str], version: u64) {
+pub(crate) fn initial(watch: &mut Watch, names: &[&str], version: u64) {
     for name in names {
         let event = watch.event();
         assert_eq!((event.event.as_str(), event.name()), ("ADDED", *name));
@@ -150,7 +150,7 @@ fn expires(watch: &mut Watch) {
 
 /// The watch is open and says nothing for a moment, bookmarks aside.
 #[track_caller]
-fn hangs(watch: &mut Watch) {
+pub(crate) fn hangs(watch: &mut Watch) {
     let (events, end) = watch.collect(Duration::from_millis(300));
     assert!(matches!(end, Next::Silent), "{end:?}");
     assert!(

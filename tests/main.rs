@@ -19,6 +19,7 @@ mod lists;
 mod operator;
 mod servers;
 mod support;
+mod surprises;
 mod watches;
 
 use support::scene::Program;
