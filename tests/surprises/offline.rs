@@ -187,20 +187,3 @@ fn p25_what_a_client_calls_itself_decides_nothing() {
         assert_eq!(ask(&scene, "/api/v1/services").status, 503);
     }
 }
-
-#[test]
-#[ignore = "agent: what curl, Wget and browsers list is not mirrored, as the server indents it for them"]
-fn what_curl_or_a_browser_has_listed_is_known_when_cut_off() {
-    for name in ["curl/8.5.0", "Wget/1.21", "Mozilla/5.0"] {
-        let scene = scene();
-        put_maps(&scene, 3);
-        let client = scene.client().with("User-Agent", name);
-        let online = client.list(MAPS);
-        scene.cut_off(Mode::Refuse);
-        for client in [client, scene.client()] {
-            let list = client.get(MAPS).expect("an answer");
-            assert_eq!(list.status, 200, "{name}: {}", list.text());
-            assert_eq!(list.json(), online.json(), "{name}");
-        }
-    }
-}

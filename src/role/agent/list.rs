@@ -46,6 +46,8 @@ const CHUNK: usize = 16 << 10;
 
 /// How long the end of a list waits for the watch that feeds the mirror.
 const CATCH_UP: Duration = Duration::from_millis(300);
+/// How long it waits for the list that replaces a watch which is late.
+const REPLACED: Duration = Duration::from_secs(2);
 /// How many items the watch may be behind; more are not waited for.
 const UNHELD: usize = 4096;
 
@@ -111,6 +113,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     let follower = agent.followers.find(&collection);
     let copy = Copy {
         agent: Rc::clone(agent),
+        plain: asked.plain(),
         items: 0,
         unheld: Vec::new(),
         body,
@@ -180,6 +183,8 @@ pub fn accepts_gzip(request: &Request) -> bool {
 /// A list on its way through.
 struct Copy {
     agent: Rc<Agent>,
+    /// The items are objects, not rows of a Table or the like.
+    plain: bool,
     /// How many items there were, and which of them the log, that somebody else feeds, did not hold as they came.
     items: usize,
     unheld: Vec<(ObjectKey, ResourceVersion)>,
@@ -281,6 +286,7 @@ impl Copy {
                             self.unmirrored(&error);
                         }
                     } else if let Some(follower) = &self.follower
+                        && self.plain
                         && self.unheld.len() < UNHELD
                     {
                         self.items += 1;
@@ -306,7 +312,8 @@ impl Copy {
             if let (Some(follower), Some(version)) = (&self.follower, meta.resource_version) {
                 if self.recent && self.before.is_some_and(|before| version < before) {
                     follower.outdated();
-                } else if meta.continue_token.is_empty() && self.unheld.len() < UNHELD {
+                } else if self.plain && meta.continue_token.is_empty() && self.unheld.len() < UNHELD
+                {
                     self.catch_up(follower, version).await;
                 }
             }
@@ -347,28 +354,33 @@ impl Copy {
     }
 
     /// Waits for a moment until the watch has brought what the list shows: what a client has seen must be found again when
-    /// the line goes. Then the log is complete at the list's version too.
+    /// the line goes. Then the log is complete at the list's version too. A watch that is late is not waited for but
+    /// replaced by a list.
     async fn catch_up(&self, follower: &Follower, version: ResourceVersion) {
         let log = follower.log();
-        let caught_up = async {
+        let held = || {
+            self.unheld.iter().all(|(key, version)| {
+                log.version_of(key.as_str())
+                    .is_some_and(|held| held >= *version)
+            })
+        };
+        let caught_up = || async {
             loop {
                 let changed = log.changed();
-                let held = self.unheld.iter().all(|(key, version)| {
-                    log.version_of(key.as_str())
-                        .is_some_and(|held| held >= *version)
-                });
-                if held && log.len() == self.items {
+                if held() && log.len() == self.items {
                     log.listed(version);
                     return;
                 }
                 changed.await;
             }
         };
-        let late = async {
-            Timer::after(CATCH_UP).await;
+        let late = |time| async move {
+            Timer::after(time).await;
         };
-        if follower.is_live() {
-            caught_up.or(late).await;
+        caught_up().or(late(CATCH_UP)).await;
+        if !held() {
+            follower.outdated();
+            caught_up().or(late(REPLACED)).await;
         }
     }
 
