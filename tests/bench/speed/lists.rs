@@ -1,0 +1,90 @@
+//! Large lists forwarded: CPU, bytes and the growth of memory. The client takes no gzip, the line carries it.
+
+use std::path::Path;
+
+use crate::process;
+use crate::process::flash;
+use crate::raw::Raw;
+use crate::support::apiserver::Options;
+use crate::support::apiserver::kind::CONFIGMAPS;
+use crate::support::object;
+use crate::support::scene::Program;
+use crate::support::scene::Scene;
+use crate::table;
+
+const PATH: &str = "/api/v1/namespaces/large/configmaps";
+/// Bytes of an object's value; about a thousandth of a MB more with what is around it.
+const SIZE: usize = 9_800;
+
+fn scene(path: &Path, megabytes: usize, filter: bool) -> Scene {
+    let mut extra = vec!["--flash-cap", "512"];
+    if filter {
+        extra.extend(["--drop-name-prefix", "skip-"]);
+    }
+    let scene = Scene::with(Program::new(path), Options::default(), &extra);
+    for n in 0..megabytes * 100 {
+        let map = object::big_configmap("large", &format!("c-{n:05}"), SIZE);
+        scene.server.put(&CONFIGMAPS, map);
+    }
+    // What opens the first connection is not part of what follows.
+    scene.connected();
+    scene.client().list("/api/v1/namespaces/none/configmaps");
+    scene
+}
+
+fn list(scene: &Scene, what: &str, target: &str, megabytes: usize) {
+    let (pid, mut raw) = (scene.pid(), Raw::plain(scene.client().address()));
+    process::forget_peak(pid);
+    let (line, cpu, memory) = (scene.cable.counters(), process::cpu(pid), scene.memory());
+    let before = flash(scene);
+    let reply = raw.get(target, false);
+    // The commit and the index's last lines may come after the last byte.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let cpu = (process::cpu(pid) - cpu) as f64 / 1e6;
+    let line = scene.cable.counters().since(&line);
+    let grown = scene.memory().peak.saturating_sub(memory.resident);
+    let flash = flash(scene) - before;
+    let body = reply.body.len() as f64 / 1e6;
+    assert_eq!(reply.items(), megabytes * 100, "{what}");
+    // The budget of CPU is 4 ms for 0.65 MB.
+    let mut missed = table::over(cpu / body, 4.0 / 0.65, "≤ 6.2 ms a MB");
+    let words = table::over(grown as f64, 1500.0, "+ ≤ 1.5 MB");
+    if !words.is_empty() {
+        missed = [missed, words].join(" ").trim().to_owned();
+    }
+    table::own(
+        &format!(
+            "a list of {body:.1} MB, {what}: CPU; memory more at the peak; bytes of the line; bytes to flash"
+        ),
+        &format!("{cpu:.1} ms; {grown} KB; {}; {flash}", line.bytes()),
+        &missed,
+    );
+}
+
+/// Prints the rows.
+pub(crate) fn run(path: &Path) {
+    for megabytes in [1, 10, 100] {
+        let plain = scene(path, megabytes, false);
+        // Of exactly one version, which is not mirrored.
+        let exact = |scene: &Scene| {
+            let version = scene.server.version();
+            format!("{PATH}?resourceVersion={version}&resourceVersionMatch=Exact")
+        };
+        list(&plain, "forwarded, not mirrored", &exact(&plain), megabytes);
+        drop(plain);
+        let filtering = scene(path, megabytes, true);
+        list(
+            &filtering,
+            "through the name filter",
+            &exact(&filtering),
+            megabytes,
+        );
+        list(
+            &filtering,
+            "filtered and mirrored for the first time",
+            PATH,
+            megabytes,
+        );
+        list(&filtering, "filtered and unchanged", PATH, megabytes);
+    }
+}
