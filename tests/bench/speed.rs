@@ -10,6 +10,8 @@ mod contest;
 mod lists;
 #[path = "speed/nginx.rs"]
 mod nginx;
+#[path = "speed/offline.rs"]
+mod offline;
 #[path = "speed/process.rs"]
 mod process;
 #[path = "speed/raw.rs"]
@@ -18,6 +20,9 @@ mod raw;
 mod support;
 #[path = "speed/table.rs"]
 mod table;
+
+#[path = "speed/watches.rs"]
+mod watches;
 
 use std::path::PathBuf;
 
@@ -36,4 +41,6 @@ fn main() {
     table::head();
     contest::run(&path, seconds);
     lists::run(&path);
+    watches::run(&path);
+    offline::run(&path);
 }
