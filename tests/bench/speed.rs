@@ -6,8 +6,12 @@
 
 #[path = "speed/contest.rs"]
 mod contest;
+#[path = "speed/line.rs"]
+mod line;
 #[path = "speed/lists.rs"]
 mod lists;
+#[path = "speed/memory.rs"]
+mod memory;
 #[path = "speed/nginx.rs"]
 mod nginx;
 #[path = "speed/offline.rs"]
@@ -43,4 +47,6 @@ fn main() {
     lists::run(&path);
     watches::run(&path);
     offline::run(&path);
+    line::run(&path);
+    memory::run(&path);
 }
