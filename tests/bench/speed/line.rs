@@ -84,6 +84,10 @@ fn back(path: &Path) {
     assert_eq!(watches[WATCHES - 1].change().version(), version);
     let late = began.elapsed().as_secs_f64();
     table::own("... an event on one of them", &format!("{late:.2} s"), "");
+    for (n, watch) in watches.iter_mut().enumerate() {
+        let version = put(n, "z");
+        assert_eq!(watch.change().version(), version, "every watch goes on");
+    }
 }
 
 /// Seconds of each of `TIMES` small writes and events; fewer if `running` ends before.
