@@ -118,6 +118,12 @@ pub(crate) fn run(path: &Path, seconds: u64) {
     live.wait("the mirror is live", || live.server.watches_open() == 1);
     let nginx = Nginx::start(filtering.folder(), filtering.server.address());
     let any = format!("{GZIP}&resourceVersion=0");
+    // The server has the watch a moment before the agent knows that it runs.
+    live.wait("the live mirror answers", || {
+        let before = live.server.lists();
+        live.client().list(&any);
+        live.server.lists() == before
+    });
     let asked = live.server.lists();
     // The agent asks the server for gzip in any case.
     for (gzip, target, says) in [
