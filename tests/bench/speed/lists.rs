@@ -67,9 +67,10 @@ fn list(scene: &Scene, what: &str, target: &str, shape: Shape) {
         .into_iter()
         .filter(|words| !words.is_empty())
         .collect();
+    let objects = shape.objects;
     table::own(
         &format!(
-            "a list of {body:.1} MB, {what}: CPU; memory more at the peak; bytes of the line; bytes to flash"
+            "a list of {body:.1} MB in {objects} objects, {what}: CPU; memory more at the peak; bytes of the line; bytes to flash"
         ),
         &format!("{cpu:.1} ms; {grown} KB; {}; {flash}", line.bytes()),
         &missed.join("; "),
