@@ -46,8 +46,9 @@ const CHUNK: usize = 16 << 10;
 
 /// How long the end of a list waits for the watch that feeds the mirror.
 const CATCH_UP: Duration = Duration::from_millis(300);
-/// How long it waits for the list that replaces a watch which is late.
-const REPLACED: Duration = Duration::from_secs(2);
+/// How long it waits for an object that the list showed and the watch has not brought; and then for the list that replaces
+/// a watch which is as late as that.
+const LATE: Duration = Duration::from_secs(3);
 /// How many items the watch may be behind; more are not waited for.
 const UNHELD: usize = 4096;
 
@@ -358,15 +359,21 @@ impl Copy {
     /// replaced by a list.
     async fn catch_up(&self, follower: &Follower, version: ResourceVersion) {
         let log = follower.log();
+        // A later event says that all before it have come, deletions of what the list showed among them.
+        let passed = || log.complete().is_some_and(|complete| complete >= version);
         let held = || {
-            self.unheld.iter().all(|(key, version)| {
-                log.version_of(key.as_str())
-                    .is_some_and(|held| held >= *version)
-            })
+            passed()
+                || self.unheld.iter().all(|(key, version)| {
+                    log.version_of(key.as_str())
+                        .is_some_and(|held| held >= *version)
+                })
         };
         let caught_up = || async {
             loop {
                 let changed = log.changed();
+                if passed() {
+                    return;
+                }
                 if held() && log.len() == self.items {
                     log.listed(version);
                     return;
@@ -379,8 +386,11 @@ impl Copy {
         };
         caught_up().or(late(CATCH_UP)).await;
         if !held() {
+            caught_up().or(late(LATE)).await;
+        }
+        if !held() {
             follower.outdated();
-            caught_up().or(late(REPLACED)).await;
+            caught_up().or(late(LATE)).await;
         }
     }
 
