@@ -213,7 +213,8 @@ fn credential(identity: &HeaderMap) -> Credential {
     Credential::Caller(digest::sha256_hex(&lines.concat()))
 }
 
-fn joined(headers: &HeaderMap, name: &str) -> String {
+/// A field's values, as one.
+pub(super) fn joined(headers: &HeaderMap, name: &str) -> String {
     let values: Vec<_> = headers
         .get_all(name)
         .iter()

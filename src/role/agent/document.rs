@@ -29,6 +29,7 @@ use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
+use crate::role::agent::asked::joined;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
 use crate::role::agent::list;
@@ -99,7 +100,7 @@ impl Document {
             response.headers.insert("content-encoding", coding);
             Body::full(self.body)
         } else {
-            inflated(self.body)
+            inflated(Body::full(self.body))
         };
         response
     }
@@ -111,28 +112,11 @@ fn names(held: &str, tag: &str) -> bool {
     held.trim() == "*" || held.split(',').any(|one| strong(one) == strong(tag))
 }
 
-fn inflated(body: Bytes) -> Body {
-    Body::generate(move |mut sink| async move {
-        let wrong = |error: &dyn std::fmt::Display| Error::local("inflate a document", error);
-        let mut gunzip = Gunzip::new();
-        let mut rest = &body[..];
-        while !rest.is_empty() {
-            let mut plain = Vec::new();
-            let used = gunzip
-                .step(rest, &mut plain)
-                .map_err(|error| wrong(&error))?;
-            rest = rest.get(used..).unwrap_or_default();
-            sink.send(Bytes::from(plain)).await;
-        }
-        gunzip.finish().map_err(|error| wrong(&error))
-    })
-}
-
 /// Answers a request for a document.
 pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
     let place = Place::new(asked, &request);
     let takes_gzip = list::accepts_gzip(&request);
-    let wanted = text(&request, "if-none-match");
+    let wanted = joined(&request.headers, "if-none-match");
     let held = place.find(agent);
     if agent.upstream.health() == Health::Unhealthy {
         return cut_off(agent, asked, held, takes_gzip, &wanted);
@@ -188,12 +172,12 @@ pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
                     document.response(takes_gzip, &wanted)
                 }
                 Read::Large(body) => {
-                    response.body = body;
                     if coding == "gzip" && !takes_gzip {
                         response.headers.remove("content-encoding");
                         response.headers.remove("content-length");
-                        response.body =
-                            inflating(std::mem::replace(&mut response.body, Body::empty()));
+                        response.body = inflated(body);
+                    } else {
+                        response.body = body;
                     }
                     response
                 }
@@ -249,7 +233,7 @@ async fn read(body: &mut Body) -> Read {
 }
 
 /// A body that comes in gzip, for a client that does not take it.
-fn inflating(mut body: Body) -> Body {
+fn inflated(mut body: Body) -> Body {
     Body::generate(move |mut sink| async move {
         let wrong = |error: &dyn std::fmt::Display| Error::upstream("inflate a document", error);
         let mut gunzip = Gunzip::new();
@@ -285,7 +269,11 @@ impl Place {
             .split('&')
             .filter(|pair| !pair.is_empty() && !pair.starts_with("timeout="))
             .collect();
-        let name = format!("{path}?{}\n{}", query.join("&"), text(request, "accept"));
+        let name = format!(
+            "{path}?{}\n{}",
+            query.join("&"),
+            joined(&request.headers, "accept")
+        );
         Self {
             collection: collection(asked.credential()),
             key: ObjectKey::new("", &digest::sha256_hex(name.as_bytes())),
@@ -357,14 +345,6 @@ fn type_meta() -> TypeMeta {
         api_version: "toono".to_owned(),
         typed: false,
     }
-}
-
-fn text(request: &Request, name: &str) -> String {
-    let values = request.headers.get_all(name).iter();
-    let texts: Vec<_> = values
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
-        .collect();
-    texts.join(",")
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::state::mirror::Mirror;
 use crate::state::upstream::Upstream;
 
 /// Retries while the line is up.
-const BACKOFF: Backoff = Backoff {
+pub(super) const BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(500),
     cap: Duration::from_secs(30),
 };

@@ -16,6 +16,7 @@ use crate::k8s::object::ObjectKey;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
+use crate::role::agent::asked::joined;
 use crate::role::agent::list;
 use crate::role::agent::offline;
 use crate::role::agent::passed;
@@ -57,17 +58,20 @@ pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Resp
     }
 }
 
+/// Whether an answer is what was asked for, in JSON.
+pub fn is_json(response: &Response) -> bool {
+    let kind = response.headers.get("content-type");
+    response.status == StatusCode::OK
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+}
+
 /// Asks for what can be read here: plain JSON if that is the client's first choice or will do, else those of its choices
 /// that are JSON (a Table, metadata only). Who takes no JSON gets what it asked for.
 pub fn ask_for_json(asked: &Asked, request: &mut Request) {
     let accepted = if asked.plain() {
         Some("application/json".to_owned())
     } else {
-        let values = request.headers.get_all("accept").iter();
-        let texts: Vec<_> = values
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            .collect();
-        media::json_only(&texts.join(","))
+        media::json_only(&joined(&request.headers, "accept"))
     };
     if let Some(value) = accepted.and_then(|text| HeaderValue::from_str(&text).ok()) {
         request.headers.insert("accept", value);

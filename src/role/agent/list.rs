@@ -18,7 +18,6 @@ use crate::io::http::HeaderValue;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::Sink;
-use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
 use crate::k8s::object::ObjectKey;
@@ -85,11 +84,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         // Not what was asked for: it is the client's to read.
         Some(_) => return response,
     };
-    let is_list = response.status == StatusCode::OK
-        && response
-            .headers
-            .get("content-type")
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_list = forward::is_json(&response);
     // The first bytes of the body decide: a list that waits when the line goes is answered from the mirror.
     let mut body = std::mem::replace(&mut response.body, Body::empty());
     let first = match body.next().await {

@@ -4,7 +4,6 @@
 //! What can't be read here (protobuf, YAML) passes as it comes, and ends with the line.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use smol::Timer;
 
@@ -21,9 +20,9 @@ use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
+use crate::role::agent::follow::BACKOFF;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
-use crate::rule::backoff::Backoff;
 use crate::rule::health::Health;
 use crate::wire::json;
 use crate::wire::list::OBJECT_LIMIT;
@@ -32,12 +31,6 @@ use crate::wire::request;
 use crate::wire::watch;
 use crate::wire::watch::EventType;
 use crate::wire::watch::WatchDecoder;
-
-/// The pace of taking a watch up again while the line is up.
-const BACKOFF: Backoff = Backoff {
-    base: Duration::from_millis(500),
-    cap: Duration::from_secs(30),
-};
 
 /// Opens the watch.
 pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
@@ -54,7 +47,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
         Err(Failure::Unreachable) => return agent.cut_off(asked),
         Err(Failure::Answered(response)) => return response,
     };
-    if !is_readable(&response) {
+    if !forward::is_json(&response) {
         return response;
     }
     let options = asked.options();
@@ -74,12 +67,6 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
     let body = std::mem::replace(&mut response.body, Body::empty());
     response.body = Body::generate(move |sink| passing.run(body, sink));
     response
-}
-
-fn is_readable(response: &Response) -> bool {
-    let kind = response.headers.get("content-type");
-    response.status == StatusCode::OK
-        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
 }
 
 /// A watch on its way through.
@@ -169,7 +156,7 @@ impl Passing {
             };
             request.target = request::resumed(&request.target, self.told);
             match upstream.send(request).await {
-                Ok(response) if is_readable(&response) => return Ok(Some(response.body)),
+                Ok(response) if forward::is_json(&response) => return Ok(Some(response.body)),
                 Ok(response)
                     if response.status.is_client_error()
                         && response.status != StatusCode::TOO_MANY_REQUESTS =>
