@@ -33,3 +33,12 @@ fn scene() -> Scene {
 fn agent() -> Program {
     Program::new(env!("CARGO_BIN_EXE_toono"))
 }
+
+/// The agent, started behind these words of a shell: limits, traps.
+fn agent_behind(words: &str) -> Program {
+    let script = format!("{words}; exec \"$0\" \"$@\"");
+    Program {
+        path: "/bin/sh".into(),
+        arguments: vec!["-c".to_owned(), script, agent().path.display().to_string()],
+    }
+}

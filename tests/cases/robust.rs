@@ -14,14 +14,12 @@ use super::refusal;
 use super::watch_after;
 use super::with;
 use crate::Scene;
-use crate::agent;
 use crate::scene;
 use crate::support::apiserver::Options;
 use crate::support::apiserver::kind::CONFIGMAPS;
 use crate::support::cable::Mode;
 use crate::support::client::Next;
 use crate::support::object;
-use crate::support::scene::Program;
 
 /// All that the local door answers to these bytes, up to the connection's end.
 fn raw(scene: &Scene, text: &str) -> String {
@@ -38,14 +36,7 @@ fn raw(scene: &Scene, text: &str) -> String {
 
 /// A scene whose agent may open 256 files and sockets.
 fn with_few_descriptors() -> Scene {
-    let program = Program {
-        path: "/bin/sh".into(),
-        arguments: ["-c", "ulimit -n 256; exec \"$0\" \"$@\""]
-            .into_iter()
-            .map(str::to_owned)
-            .chain([agent().path.display().to_string()])
-            .collect(),
-    };
+    let program = crate::agent_behind("ulimit -n 256");
     Scene::with(program, Options::default(), &[])
 }
 

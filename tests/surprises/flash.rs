@@ -20,7 +20,6 @@ use crate::support::cable::Mode;
 use crate::support::cable::Quality;
 use crate::support::client::Next;
 use crate::support::object;
-use crate::support::scene::Program;
 
 use super::reboot;
 
@@ -156,15 +155,7 @@ fn p13_a_kill_during_the_first_list_leaves_503_or_the_whole_of_it_and_never_an_e
 
 /// A scene whose agent can't write files longer than 32 KB: the write that passes it falls short, the next one fails.
 fn with_little_room() -> Scene {
-    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
-    let program = Program {
-        path: "/bin/sh".into(),
-        arguments: ["-c", script]
-            .into_iter()
-            .map(str::to_owned)
-            .chain([agent().path.display().to_string()])
-            .collect(),
-    };
+    let program = crate::agent_behind("trap '' XFSZ; ulimit -f 64");
     Scene::with(program, Options::default(), &[])
 }
 
