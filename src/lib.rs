@@ -11,8 +11,8 @@
 //!
 //! | floor | holds | must not |
 //! |---|---|---|
-//! | [`k8s`] | the words: resource, object key, version, selector, collection, status | do anything |
-//! | [`wire`] | codecs: request, media types, JSON, list, watch, flash records | I/O, async, a clock |
+//! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status | do anything |
+//! | [`wire`] | codecs: request, media types, JSON, protobuf, list, watch, flash records | I/O, async, a clock |
 //! | [`rule`] | decisions: route, health, filter, retention | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
@@ -23,6 +23,7 @@
 /// Words: plain data, no I/O, no async, no clock.
 pub mod k8s {
     pub mod collection;
+    pub mod encoding;
     pub mod object;
     pub mod resource;
     pub mod selector;
@@ -31,13 +32,17 @@ pub mod k8s {
 
 /// Codecs: bytes to words and back; push parsers; no I/O.
 pub mod wire {
+    mod buffer;
+    pub mod error;
     pub mod field;
     pub mod json;
     pub mod list;
     pub mod media;
     pub mod object;
+    pub mod protobuf;
     pub mod record;
     pub mod request;
+    pub mod status;
     pub mod watch;
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::k8s::encoding::Encoding;
 use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::selector::FieldSelector;
 use crate::k8s::selector::LabelSelector;
@@ -16,7 +17,7 @@ pub enum Credential {
     Caller(String),
 }
 
-/// (resource, namespace or all, label selector, field selector, whose credential asked). All that is mirrored is JSON.
+/// (resource, namespace or all, label selector, field selector, encoding, whose credential asked).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Collection {
     /// Group, version, resource.
@@ -27,6 +28,9 @@ pub struct Collection {
     pub labels: LabelSelector,
     /// Which fields; empty for every object.
     pub fields: FieldSelector,
+    /// In which encoding it is asked for. The API server answers in JSON what it does not have in protobuf (custom
+    /// resources), so it may hold JSON all the same.
+    pub encoding: Encoding,
     /// Whose right to read was used.
     pub credential: Credential,
 }
@@ -42,7 +46,8 @@ impl Collection {
     }
 
     /// Whether every object of `narrower` is an object of this collection, as far as the names can tell: the same
-    /// resource and credential, the same namespace or all of them, and selectors that are the same or empty.
+    /// resource and credential, the same namespace or all of them, and selectors that are the same or empty, in whichever
+    /// encoding.
     pub fn covers(&self, narrower: &Self) -> bool {
         self.resource == narrower.resource
             && self.credential == narrower.credential
@@ -53,7 +58,7 @@ impl Collection {
 }
 
 impl fmt::Display for Collection {
-    /// For log lines: the path, selectors behind it. The credential stays out.
+    /// For log lines: the path, selectors and protobuf behind it. The credential stays out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.path())?;
         if !self.labels.is_empty() {
@@ -62,7 +67,10 @@ impl fmt::Display for Collection {
         if !self.fields.is_empty() {
             write!(f, " fields={}", self.fields)?;
         }
-        Ok(())
+        match self.encoding {
+            Encoding::Json => Ok(()),
+            Encoding::Protobuf => f.write_str(" protobuf"),
+        }
     }
 }
 
@@ -76,6 +84,7 @@ mod tests {
             namespace: namespace.map(str::to_owned),
             labels: LabelSelector::parse(labels).expect("a selector"),
             fields: FieldSelector::parse(fields).expect("a selector"),
+            encoding: Encoding::Json,
             credential: Credential::Agent,
         }
     }
@@ -101,6 +110,11 @@ mod tests {
             ..all.clone()
         };
         assert!(!other.covers(&all) && !all.covers(&other));
+        let protobuf = Collection {
+            encoding: Encoding::Protobuf,
+            ..all.clone()
+        };
+        assert!(protobuf.covers(&all) && all.covers(&protobuf));
     }
 
     #[test]

@@ -139,6 +139,24 @@ impl Status {
         }
     }
 
+    /// The reason in the server's word; empty where it knows none.
+    pub fn reason_text(&self) -> &'static str {
+        self.reason.map_or("", Reason::as_str)
+    }
+
+    /// Name, group and kind (the resource's plural) of the object that it is about.
+    pub fn object(&self) -> Option<(&str, &str, &str)> {
+        self.object
+            .as_ref()
+            .map(|object| (&*object.name, &*object.group, &*object.kind))
+    }
+
+    /// What else a machine reads: a cause's reason and message.
+    pub fn cause(&self) -> Option<(&'static str, &'static str)> {
+        self.too_large
+            .then_some(("ResourceVersionTooLarge", "Too large resource version"))
+    }
+
     /// As JSON, in the bytes that the API server would send, final newline included.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = String::from(
@@ -162,8 +180,11 @@ impl Status {
             detail("group", &object.group);
             detail("kind", &object.kind);
         }
-        if self.too_large {
-            details.push_str(r#""causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}]"#);
+        if let Some((reason, message)) = self.cause() {
+            let comma = if details.is_empty() { "" } else { "," };
+            details.push_str(&format!(
+                r#"{comma}"causes":[{{"reason":"{reason}","message":"{message}"}}]"#
+            ));
         }
         if let Some(seconds) = self.retry_after_seconds {
             let comma = if details.is_empty() { "" } else { "," };

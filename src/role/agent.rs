@@ -27,6 +27,7 @@ use smol::LocalExecutor;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::latest::Notify;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::status::Status;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
@@ -110,10 +111,14 @@ impl Agent {
 
     /// Answers one request.
     pub async fn answer(self: Rc<Self>, mut request: Request) -> Response {
-        let asked = match Asked::new(&request) {
+        let mut asked = match Asked::new(&request) {
             Ok(asked) => asked,
-            Err(status) => return reply::status(&status),
+            Err(status) => return reply::status(Encoding::Json, &status),
         };
+        asked.prefer(|collection| {
+            let follower = self.followers.find(collection);
+            follower.is_some_and(|follower| follower.log().complete().is_some())
+        });
         let cloud = self.upstream.health() != Health::Unhealthy;
         let way = route(self.facts(&asked, cloud));
         log::debug!("{} {} route={way:?}", request.method, request.target);
@@ -144,7 +149,7 @@ impl Agent {
             // Cut off this endpoint still does what it is there for.
             Route::Refuse if asked.is_health() => Ok(reply::healthy()),
             Route::NotAcceptable => Err(Status::not_acceptable(
-                "only the following media types are accepted: application/json (the line to the API server is down)",
+                "only the following media types are accepted: application/json, application/vnd.kubernetes.protobuf (the line to the API server is down)",
             )),
             Route::Cloud
             | Route::Tunnel
@@ -163,7 +168,7 @@ impl Agent {
             By::Nobody
         };
         self.tally.answered(asked.verb(), by);
-        answer.unwrap_or_else(|status| reply::status(&status))
+        answer.unwrap_or_else(|status| reply::status(asked.status(), &status))
     }
 
     fn facts(&self, asked: &Asked, cloud: bool) -> crate::rule::route::Facts {

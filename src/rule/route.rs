@@ -19,8 +19,8 @@ pub struct Facts {
     pub document: bool,
     /// Its first choice is something that only the cloud makes: a Table, metadata only, YAML, CBOR, indented text.
     pub cloud_form: bool,
-    /// Plain JSON, or metadata in JSON, is among what it accepts.
-    pub json: bool,
+    /// Objects, or their metadata, in JSON or protobuf are among what it accepts.
+    pub made: bool,
     /// Which version it asks for.
     pub version: Version,
     /// The cloud can be reached, as far as is known.
@@ -83,7 +83,7 @@ pub fn route(facts: Facts) -> Route {
         };
     }
     match facts.verb {
-        Verb::List | Verb::Get | Verb::Watch if !facts.json => {
+        Verb::List | Verb::Get | Verb::Watch if !facts.made => {
             if facts.cloud {
                 Route::Cloud
             } else {
@@ -132,7 +132,7 @@ mod tests {
         collection: true,
         document: false,
         cloud_form: false,
-        json: true,
+        made: true,
         version: Version::Recent,
         cloud: true,
         live: false,
@@ -209,7 +209,7 @@ mod tests {
             "it accepts plain JSON as well"
         );
         let protobuf = Facts {
-            json: false,
+            made: false,
             ..LIST
         };
         assert_eq!(route(protobuf), Route::Cloud);

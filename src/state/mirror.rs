@@ -34,6 +34,7 @@ use crate::io::latest::Notify;
 use crate::io::worker;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::wire::list::ListMeta;
@@ -81,16 +82,19 @@ pub struct TypeMeta {
     pub api_version: String,
     /// Lists are typed: their items have no `kind` and `apiVersion`. Custom resources' items have both.
     pub typed: bool,
+    /// How they are written.
+    pub encoding: Encoding,
 }
 
 impl TypeMeta {
     /// The type of the objects of a list whose kind is `kind` and `List`: the API server writes the type of a typed list
     /// first and that of a list of custom resources, whose items have their own, behind the items.
-    pub fn of_list(kind: &str, meta: &ListMeta) -> Self {
+    pub fn of_list(kind: &str, meta: &ListMeta, encoding: Encoding) -> Self {
         Self {
             kind: kind.to_owned(),
             api_version: meta.api_version.clone(),
             typed: meta.typed,
+            encoding,
         }
     }
 }

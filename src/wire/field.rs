@@ -1,31 +1,34 @@
 //! Which fields objects can be selected by, and where they stand (kubernetes-wire 1.3).
 
+use crate::k8s::encoding::Encoding;
 use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::status::Status;
-use crate::wire::object;
+use crate::wire::json;
+use crate::wire::protobuf;
 
 /// Groups whose resources are built in; in all others a resource is a custom one, whose selectable fields its definition
 /// names.
-fn is_built_in(group: &str) -> bool {
+pub fn is_built_in(group: &str) -> bool {
     // Built-in groups are short names or end in `.k8s.io`; definitions must not take those (api-approved.kubernetes.io).
     !group.contains('.') || group.ends_with(".k8s.io")
 }
 
 /// Whether objects of `resource` can be selected by `field`, as far as can be known here.
 pub fn selectable(resource: &GroupVersionResource, field: &str) -> bool {
-    matches!(field, "metadata.name" | "metadata.namespace") || !paths(resource, field).is_empty()
+    matches!(field, "metadata.name" | "metadata.namespace") || !places(resource, field).is_empty()
 }
 
 /// The value of `field` in an object; `None` if it has none.
 pub fn value(resource: &GroupVersionResource, field: &str, object: &[u8]) -> Option<String> {
-    let found = paths(resource, field)
+    let found = places(resource, field)
         .into_iter()
-        .find_map(|path| object::text_at(object, &path).ok().flatten());
+        .find_map(|place| place.text(object));
     match field {
-        // The server selects by the internal form, where absent is false.
-        "spec.hostNetwork" | "spec.unschedulable" => {
-            Some(found.unwrap_or_else(|| "false".to_owned()))
-        }
+        // The server selects by the internal form, where absent is false; protobuf writes it as a number.
+        "spec.hostNetwork" | "spec.unschedulable" => Some(match found.as_deref() {
+            Some("1" | "true") => "true".to_owned(),
+            _ => "false".to_owned(),
+        }),
         _ => found,
     }
 }
@@ -41,54 +44,73 @@ pub fn unsupported(resource: &GroupVersionResource, field: &str) -> Status {
     }
 }
 
-/// Where `field` stands: the first path that has a value counts.
-fn paths<'a>(resource: &GroupVersionResource, field: &'a str) -> Vec<Vec<&'a str>> {
-    let as_it_says = || vec![field.split('.').collect()];
-    let known: &[&str] = match (resource.group.as_str(), resource.resource.as_str()) {
-        ("", "pods") => match field {
-            "spec.host" => return vec![vec!["spec", "nodeName"]],
-            "status.podIP" => return vec![vec!["status", "podIP"]],
-            _ => &[
-                "spec.nodeName",
-                "spec.restartPolicy",
-                "spec.schedulerName",
-                "spec.serviceAccountName",
-                "spec.hostNetwork",
-                "status.phase",
-                "status.nominatedNodeName",
-            ],
-        },
-        ("", "services") => &["spec.clusterIP", "spec.type"],
-        ("", "nodes") => &["spec.unschedulable"],
-        ("", "namespaces") => &["status.phase"],
-        ("", "secrets") => &["type"],
-        ("", "replicationcontrollers") => &["status.replicas"],
-        ("", "events") => match field {
-            "source" => return vec![vec!["source", "component"], vec!["reportingComponent"]],
-            "reportingComponent" | "reason" | "type" => return as_it_says(),
-            _ => &[
-                "involvedObject.kind",
-                "involvedObject.namespace",
-                "involvedObject.name",
-                "involvedObject.uid",
-                "involvedObject.apiVersion",
-                "involvedObject.resourceVersion",
-                "involvedObject.fieldPath",
-            ],
-        },
-        ("batch", "jobs") => match field {
-            "status.successful" => return vec![vec!["status", "succeeded"]],
-            _ => &[],
-        },
-        ("certificates.k8s.io", _) => &["spec.signerName", "spec.podName", "spec.nodeName"],
-        ("resource.k8s.io", "resourceslices") => &["spec.nodeName", "spec.driver"],
-        (group, _) if !is_built_in(group) => return as_it_says(),
-        _ => &[],
+/// Where a field stands: the names that lead to it in JSON, the numbers in protobuf (none for custom resources, which have
+/// no protobuf).
+struct Place<'a> {
+    names: Vec<&'a str>,
+    numbers: &'static [u32],
+}
+
+impl Place<'_> {
+    fn text(&self, object: &[u8]) -> Option<String> {
+        let text = match Encoding::of(object) {
+            Encoding::Json => json::object::text_at(object, &self.names),
+            Encoding::Protobuf => protobuf::object::text_at(object, self.numbers),
+        };
+        text.ok().flatten()
+    }
+}
+
+/// Where `field` stands: the first place that has a value counts. The numbers are those of `generated.proto` in k8s.io/api.
+fn places<'a>(resource: &GroupVersionResource, field: &'a str) -> Vec<Place<'a>> {
+    let at = |numbers| {
+        let names = field.split('.').collect();
+        vec![Place { names, numbers }]
     };
-    if known.contains(&field) {
-        as_it_says()
-    } else {
-        Vec::new()
+    let else_at = |name: &'a str, numbers| {
+        let names = name.split('.').collect();
+        vec![Place { names, numbers }]
+    };
+    match (resource.group.as_str(), resource.resource.as_str(), field) {
+        ("", "pods", "spec.host") => else_at("spec.nodeName", &[2, 10]),
+        ("", "pods", "spec.nodeName") => at(&[2, 10]),
+        ("", "pods", "spec.restartPolicy") => at(&[2, 3]),
+        ("", "pods", "spec.schedulerName") => at(&[2, 19]),
+        ("", "pods", "spec.serviceAccountName") => at(&[2, 8]),
+        ("", "pods", "spec.hostNetwork") => at(&[2, 11]),
+        ("", "pods", "status.phase") => at(&[3, 1]),
+        ("", "pods", "status.podIP") => at(&[3, 6]),
+        ("", "pods", "status.nominatedNodeName") => at(&[3, 11]),
+        ("", "services", "spec.clusterIP") => at(&[2, 3]),
+        ("", "services", "spec.type") => at(&[2, 4]),
+        ("", "nodes", "spec.unschedulable") => at(&[2, 4]),
+        ("", "namespaces", "status.phase") => at(&[3, 1]),
+        ("", "secrets", "type") => at(&[3]),
+        ("", "replicationcontrollers", "status.replicas") => at(&[3, 1]),
+        ("", "events", "source") => {
+            let mut places = else_at("source.component", &[5, 1]);
+            places.extend(else_at("reportingComponent", &[14]));
+            places
+        }
+        ("", "events", "reportingComponent") => at(&[14]),
+        ("", "events", "reason") => at(&[3]),
+        ("", "events", "type") => at(&[9]),
+        ("", "events", "involvedObject.kind") => at(&[2, 1]),
+        ("", "events", "involvedObject.namespace") => at(&[2, 2]),
+        ("", "events", "involvedObject.name") => at(&[2, 3]),
+        ("", "events", "involvedObject.uid") => at(&[2, 4]),
+        ("", "events", "involvedObject.apiVersion") => at(&[2, 5]),
+        ("", "events", "involvedObject.resourceVersion") => at(&[2, 6]),
+        ("", "events", "involvedObject.fieldPath") => at(&[2, 7]),
+        ("batch", "jobs", "status.successful") => else_at("status.succeeded", &[3, 5]),
+        ("certificates.k8s.io", "certificatesigningrequests", "spec.signerName") => at(&[2, 7]),
+        ("certificates.k8s.io", _, "spec.signerName") => at(&[2, 1]),
+        ("certificates.k8s.io", _, "spec.podName") => at(&[2, 2]),
+        ("certificates.k8s.io", _, "spec.nodeName") => at(&[2, 6]),
+        ("resource.k8s.io", "resourceslices", "spec.driver") => at(&[2, 1]),
+        ("resource.k8s.io", "resourceslices", "spec.nodeName") => at(&[2, 3]),
+        (group, _, _) if !is_built_in(group) => at(&[]),
+        _ => Vec::new(),
     }
 }
 

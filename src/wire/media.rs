@@ -3,6 +3,8 @@
 //! The API server tries the clauses of `Accept` in order of their `q`, then as they stand, and takes the first that it can
 //! make (kubernetes-wire 1.4). Media type parameters (`as=Table`) ask for a transformed object.
 
+use crate::k8s::encoding::Encoding;
+
 /// An `Accept` field, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
@@ -13,16 +15,21 @@ pub struct Accept {
 /// What one clause asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Objects as plain JSON, or as anything.
-    Json,
-    /// The metadata of objects, in JSON.
-    Metadata,
-    /// Something that only the server makes: a Table, YAML, CBOR, metadata in protobuf.
+    /// What can be made here of objects that are held in that encoding; anything at all is plain JSON.
+    Made(Encoding, Shape),
+    /// Something that only the server makes: a Table, YAML, CBOR.
     Transform,
-    /// Objects as protobuf.
-    Protobuf,
     /// Something that no API server makes.
     Other,
+}
+
+/// What is shown of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// All of it.
+    Object,
+    /// Its metadata.
+    Metadata,
 }
 
 impl Accept {
@@ -30,7 +37,7 @@ impl Accept {
     pub fn parse(text: &str) -> Self {
         if text.trim().is_empty() {
             return Self {
-                clauses: vec![Form::Json],
+                clauses: vec![Form::Made(Encoding::Json, Shape::Object)],
             };
         }
         let mut clauses: Vec<(u32, Form)> = text.split(',').filter_map(clause).collect();
@@ -41,21 +48,50 @@ impl Accept {
         }
     }
 
-    /// Plain JSON is among what is accepted.
-    pub fn plain_json(&self) -> bool {
-        self.clauses.contains(&Form::Json)
+    /// The encodings in which whole objects are accepted, the preferred one first.
+    pub fn encodings(&self) -> impl Iterator<Item = Encoding> {
+        self.clauses.iter().filter_map(|form| match form {
+            Form::Made(encoding, Shape::Object) => Some(*encoding),
+            _ => None,
+        })
     }
 
     /// The first choice is something else than objects.
     pub fn transform(&self) -> bool {
         let first = self.clauses.iter().find(|form| **form != Form::Other);
-        matches!(first, Some(Form::Transform | Form::Metadata))
+        matches!(
+            first,
+            Some(Form::Transform | Form::Made(_, Shape::Metadata))
+        )
     }
 
-    /// Of what can be made here, plain JSON and metadata in JSON, metadata is asked for first.
-    pub fn metadata(&self) -> bool {
-        let mut made = self.clauses.iter();
-        made.find(|form| matches!(form, Form::Json | Form::Metadata)) == Some(&Form::Metadata)
+    /// What is asked for first of that which can be made of objects in `encoding`; `None` when that is not accepted.
+    pub fn shape(&self, encoding: Encoding) -> Option<Shape> {
+        self.clauses.iter().find_map(|form| match form {
+            Form::Made(own, shape) if *own == encoding => Some(*shape),
+            _ => None,
+        })
+    }
+
+    /// Whether something is accepted that can be made here.
+    pub fn made(&self) -> bool {
+        let mut forms = self.clauses.iter();
+        forms.any(|form| matches!(form, Form::Made(..)))
+    }
+
+    /// The encoding in which a `Status` is read: JSON by everybody but those who accept protobuf and nothing else.
+    pub fn status(&self) -> Encoding {
+        let mut encodings = self.clauses.iter().filter_map(|form| match form {
+            Form::Made(encoding, _) => Some(*encoding),
+            Form::Transform => Some(Encoding::Json),
+            Form::Other => None,
+        });
+        match encodings.next() {
+            Some(Encoding::Protobuf) if encodings.all(|own| own == Encoding::Protobuf) => {
+                Encoding::Protobuf
+            }
+            _ => Encoding::Json,
+        }
     }
 }
 
@@ -93,10 +129,16 @@ fn clause(text: &str) -> Option<(u32, Form)> {
             _ => {}
         }
     }
+    let shape = if metadata {
+        Shape::Metadata
+    } else {
+        Shape::Object
+    };
+    let made = !transformed || metadata;
     let form = match kind.as_str() {
-        "application/json" | "application/*" | "*/*" if !transformed => Form::Json,
-        "application/vnd.kubernetes.protobuf" if !transformed => Form::Protobuf,
-        "application/json" if metadata => Form::Metadata,
+        "application/*" | "*/*" if !transformed => Form::Made(Encoding::Json, shape),
+        "application/json" if made => Form::Made(Encoding::Json, shape),
+        "application/vnd.kubernetes.protobuf" if made => Form::Made(Encoding::Protobuf, shape),
         "application/json" | "application/*" | "*/*" | "application/vnd.kubernetes.protobuf" => {
             Form::Transform
         }
@@ -138,13 +180,18 @@ mod tests {
         const PROTOBUF: &str =
             "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
         const JSON: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-        let metadata = |text: &str| Accept::parse(text).metadata();
-        assert!(metadata(JSON) && metadata(&format!("{PROTOBUF},{JSON},application/json")));
-        assert!(!metadata("") && !metadata(PROTOBUF));
-        assert!(!metadata(&format!("application/json,{JSON}")));
-        assert!(!metadata(
-            "application/json;as=Table;g=meta.k8s.io;v=v1,application/json"
-        ));
+        let shape = |text: &str, encoding| Accept::parse(text).shape(encoding);
+        for text in [JSON, &format!("{PROTOBUF},{JSON},application/json")] {
+            assert_eq!(shape(text, Encoding::Json), Some(Shape::Metadata), "{text}");
+        }
+        assert_eq!(shape("", Encoding::Json), Some(Shape::Object));
+        assert_eq!(shape("", Encoding::Protobuf), None);
+        assert_eq!(shape(PROTOBUF, Encoding::Json), None);
+        assert_eq!(shape(PROTOBUF, Encoding::Protobuf), Some(Shape::Metadata));
+        let objects_first = format!("application/json,{JSON}");
+        assert_eq!(shape(&objects_first, Encoding::Json), Some(Shape::Object));
+        let table = "application/json;as=Table;g=meta.k8s.io;v=v1,application/json";
+        assert_eq!(shape(table, Encoding::Json), Some(Shape::Object));
         let only = json_only(&format!("{PROTOBUF}, {JSON},application/json,*/*"));
         assert_eq!(only, Some(format!("{JSON},application/json")));
         assert_eq!(json_only(PROTOBUF), None);
@@ -152,76 +199,91 @@ mod tests {
 
     #[test]
     fn real_clients_are_understood() {
+        use Encoding::Json;
+        use Encoding::Protobuf;
         const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io";
-        for (who, text, plain_json, transform) in [
-            ("nothing", "", true, false),
+        const METADATA: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+        for (who, text, encodings, transform, status) in [
+            ("nothing", "", &[Json][..], false, Json),
             (
                 "kubelet",
                 "application/vnd.kubernetes.protobuf,application/json",
-                true,
+                &[Protobuf, Json],
                 false,
+                Json,
             ),
             (
                 "kube-proxy",
                 "application/vnd.kubernetes.protobuf, */*",
-                true,
+                &[Protobuf, Json],
                 false,
+                Json,
             ),
-            ("client-go 1.31", "application/json, */*", true, false),
-            ("dynamic client", "application/json", true, false),
-            ("curl", "*/*", true, false),
-            ("kubectl 1.28", TABLE, false, true),
+            (
+                "client-go 1.31",
+                "application/json, */*",
+                &[Json, Json],
+                false,
+                Json,
+            ),
+            ("dynamic client", "application/json", &[Json], false, Json),
+            ("curl", "*/*", &[Json], false, Json),
+            ("kubectl 1.28", TABLE, &[], true, Json),
             (
                 "kubectl get",
                 &format!("{TABLE},application/json"),
+                &[Json],
                 true,
-                true,
+                Json,
             ),
-            (
-                "metadata client",
-                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
-                true,
-                true,
-            ),
+            ("metadata client", METADATA, &[Json], true, Json),
             (
                 "protobuf only",
                 "application/vnd.kubernetes.protobuf",
+                &[Protobuf],
                 false,
-                false,
+                Protobuf,
             ),
-            ("yaml", "application/yaml", false, true),
+            ("yaml", "application/yaml", &[], true, Json),
             (
                 "cbor first",
                 "application/cbor,application/json",
+                &[Json],
                 true,
-                true,
+                Json,
             ),
             (
                 "a browser",
                 "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                true,
+                &[Json],
                 false,
+                Json,
             ),
-            ("html only", "text/html", false, false),
+            ("html only", "text/html", &[], false, Json),
         ] {
             let accept = Accept::parse(text);
-            assert_eq!(
-                (accept.plain_json(), accept.transform()),
-                (plain_json, transform),
-                "{who}"
-            );
+            assert_eq!(accept.encodings().collect::<Vec<_>>(), encodings, "{who}");
+            assert_eq!(accept.transform(), transform, "{who}");
+            assert_eq!(accept.status(), status, "{who}");
+            let made = !["kubectl 1.28", "yaml", "html only"].contains(&who);
+            assert_eq!(accept.made(), made, "{who}");
         }
     }
 
     #[test]
     fn weights_order_the_clauses() {
         let accept = Accept::parse("application/json;q=0.5, application/yaml");
-        assert!(accept.plain_json() && accept.transform());
-        assert!(!Accept::parse("application/json;q=0").plain_json());
+        assert!(accept.made() && accept.transform());
+        assert!(!Accept::parse("application/json;q=0").made());
         assert!(
             !Accept::parse("application/json;as=Table;q=0.1,application/json;q=0.2").transform()
         );
-        assert!(!Accept::parse(" ; , ;q").plain_json());
+        assert!(!Accept::parse(" ; , ;q").made());
+        let weighed = "application/json;q=0.5,application/vnd.kubernetes.protobuf";
+        assert_eq!(
+            Accept::parse(weighed).encodings().next(),
+            Some(Encoding::Protobuf)
+        );
     }
 
     #[test]

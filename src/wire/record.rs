@@ -1,6 +1,6 @@
 //! What one flash record of a mirrored collection says, and how it stands in the file.
 //!
-//! # The format, version 1
+//! # The format, version 2
 //!
 //! A file is [`MAGIC`] (8 bytes: a byte that no text starts with, `TOON`, CR, LF to show a file that was carried as
 //! text, and the format's version), then frames without gaps:
@@ -34,12 +34,13 @@ use serde::Serializer;
 
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::selector::FieldSelector;
 use crate::k8s::selector::LabelSelector;
 
 /// The first bytes of every file; the last of them is the version of the format.
-pub const MAGIC: [u8; 8] = *b"\x8bTOON\r\n\x01";
+pub const MAGIC: [u8; 8] = *b"\x8bTOON\r\n\x02";
 
 /// Bytes before a payload.
 pub const FRAME_HEAD: usize = 8;
@@ -73,6 +74,8 @@ pub struct Head {
     /// Selectors in their canonical text.
     labels: String,
     fields: String,
+    /// It is asked for in protobuf.
+    protobuf: bool,
     /// The digest of the caller's credentials; none for the agent's own.
     caller: Option<String>,
 }
@@ -92,6 +95,7 @@ impl Head {
             namespace: collection.namespace.clone(),
             labels: collection.labels.to_string(),
             fields: collection.fields.to_string(),
+            protobuf: collection.encoding == Encoding::Protobuf,
             caller: match &collection.credential {
                 Credential::Agent => None,
                 Credential::Caller(digest) => Some(digest.clone()),
@@ -106,11 +110,21 @@ impl Head {
             namespace: self.namespace.clone(),
             labels: LabelSelector::parse(&self.labels).ok()?,
             fields: FieldSelector::parse(&self.fields).ok()?,
+            encoding: encoding(self.protobuf),
             credential: match &self.caller {
                 None => Credential::Agent,
                 Some(digest) => Credential::Caller(digest.clone()),
             },
         })
+    }
+}
+
+/// The encoding that a record says.
+pub fn encoding(protobuf: bool) -> Encoding {
+    if protobuf {
+        Encoding::Protobuf
+    } else {
+        Encoding::Json
     }
 }
 
@@ -121,13 +135,13 @@ pub struct Item<'a> {
     pub key: &'a str,
     /// The object's own version; of a deletion, the version of the deletion.
     pub version: u64,
-    /// The bytes came as an item of a typed list: without `kind` and `apiVersion`.
+    /// The bytes came as an item of a typed list, or stand as one would: without `kind` and `apiVersion`.
     pub typed: bool,
     /// It belongs to a snapshot and counts only with its `Complete`.
     pub staged: bool,
     /// Where this file holds what the object was before.
     pub previous: Option<Place>,
-    /// JSON as it came.
+    /// JSON as it came; of protobuf the message without envelope.
     #[serde(serialize_with = "bytes")]
     pub object: &'a [u8],
 }
@@ -150,6 +164,8 @@ pub enum Record<'a> {
         api_version: &'a str,
         /// Lists are typed: items stand in them without `kind` and `apiVersion`.
         typed: bool,
+        /// They are in protobuf.
+        protobuf: bool,
     },
     /// A snapshot starts.
     Begin,
@@ -268,6 +284,7 @@ mod tests {
             namespace: Some("default".into()),
             labels: LabelSelector::default(),
             fields: FieldSelector::default(),
+            encoding: Encoding::Protobuf,
             credential,
         })
     }
@@ -290,6 +307,7 @@ mod tests {
                 kind: "EndpointSlice",
                 api_version: "discovery.k8s.io/v1",
                 typed: true,
+                protobuf: true,
             },
             Record::Begin,
             Record::Put(item),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::selector::FieldSelector;
@@ -220,6 +221,7 @@ impl RequestInfo {
             namespace,
             labels,
             fields,
+            encoding: Encoding::default(),
             credential,
         };
         Ok(is_plain(&collection).then_some(collection))

@@ -1,14 +1,12 @@
-//! Watch streams: one event an object `{"type":T,"object":O}`, a newline behind each.
-//!
-//! Go's decoder takes any run of JSON values, so ours does; kube-rs splits at newlines, so ours writes one behind each event
-//! and none inside (kubernetes-wire 2.2).
+//! Watch streams, in the encoding that they come in: one event after the other.
 
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
-use crate::wire::json;
-use crate::wire::json::Error;
-use crate::wire::json::Mark;
-use crate::wire::json::Scanner;
-use crate::wire::list::drop_front;
+use crate::k8s::status::Status;
+use crate::wire::error::Error;
+use crate::wire::json::watch as json;
+use crate::wire::protobuf::watch as protobuf;
+use crate::wire::status;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +24,14 @@ pub enum EventType {
 }
 
 impl EventType {
+    const ALL: [Self; 5] = [
+        Self::Added,
+        Self::Modified,
+        Self::Deleted,
+        Self::Bookmark,
+        Self::Error,
+    ];
+
     /// As it stands in an event.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +42,13 @@ impl EventType {
             Self::Error => "ERROR",
         }
     }
+
+    /// Reads it as it stands in an event.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str().as_bytes() == text)
+    }
 }
 
 /// One event.
@@ -43,290 +56,86 @@ impl EventType {
 pub struct Event<'a> {
     /// What happened.
     pub kind: EventType,
-    /// The object's bytes, as they came.
+    /// The object's bytes as they came, with its type; in protobuf with its envelope.
     pub object: &'a [u8],
 }
 
 /// Takes a stream apart; keeps one event at the most.
-pub struct WatchDecoder {
-    scanner: Scanner,
-    buffer: Vec<u8>,
-    at: usize,
-    done: usize,
-    limit: usize,
+pub enum WatchDecoder {
+    /// Of a stream in JSON.
+    Json(json::WatchDecoder),
+    /// Of a stream in protobuf.
+    Protobuf(protobuf::WatchDecoder),
 }
 
 impl WatchDecoder {
     /// A decoder that takes events of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self {
-            scanner: Scanner::new(0),
-            buffer: Vec::new(),
-            at: 0,
-            done: 0,
-            limit,
+    pub fn new(encoding: Encoding, limit: usize) -> Self {
+        match encoding {
+            Encoding::Json => Self::Json(json::WatchDecoder::new(limit)),
+            Encoding::Protobuf => Self::Protobuf(protobuf::WatchDecoder::new(limit)),
         }
     }
 
     /// Takes the next bytes. What they make is then told by [`event`](Self::event).
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        drop_front(&mut self.buffer, self.done);
-        self.at -= self.done;
-        self.done = 0;
-        if self.buffer.len() > self.limit {
-            return Err(Error::TooLarge { limit: self.limit });
+        match self {
+            Self::Json(decoder) => decoder.push(chunk),
+            Self::Protobuf(decoder) => decoder.push(chunk),
         }
-        self.buffer.extend_from_slice(chunk);
-        Ok(())
     }
 
     /// The next event, `None` when more bytes are needed.
     pub fn event(&mut self) -> Result<Option<Event<'_>>, Error> {
-        loop {
-            match self.scanner.next(&self.buffer, &mut self.at)? {
-                None => {
-                    // Blanks between two events are nobody's.
-                    if self.scanner.is_outside() {
-                        self.done = self.at;
-                    }
-                    return Ok(None);
-                }
-                Some(Mark::Ends(after, _)) => {
-                    let start = std::mem::replace(&mut self.done, after);
-                    self.scanner.again();
-                    if after - start > self.limit {
-                        return Err(Error::TooLarge { limit: self.limit });
-                    }
-                    return read(&self.buffer[start..after]).map(Some);
-                }
-                Some(Mark::Begins(here, _)) => self.done = here,
-                Some(_) => {}
-            }
+        match self {
+            Self::Json(decoder) => decoder.event(),
+            Self::Protobuf(decoder) => decoder.event(),
         }
     }
 
     /// An error if the stream has ended inside an event.
     pub fn finish(&self) -> Result<(), Error> {
-        if self.scanner.is_outside() {
-            Ok(())
-        } else {
-            Err(Error::Truncated)
+        match self {
+            Self::Json(decoder) => decoder.finish(),
+            Self::Protobuf(decoder) => decoder.finish(),
         }
     }
 }
 
-fn read(bytes: &[u8]) -> Result<Event<'_>, Error> {
-    let (mut kind, mut object) = (None, None);
-    for pair in json::members(bytes) {
-        match pair? {
-            (b"type", value) => {
-                kind = Some(match value {
-                    b"\"ADDED\"" => EventType::Added,
-                    b"\"MODIFIED\"" => EventType::Modified,
-                    b"\"DELETED\"" => EventType::Deleted,
-                    b"\"BOOKMARK\"" => EventType::Bookmark,
-                    b"\"ERROR\"" => EventType::Error,
-                    _ => return Err(Error::malformed("a watch event of an unknown type")),
-                });
-            }
-            (b"object", value) => object = Some(value),
-            _ => {}
-        }
+/// Appends an event with an object as it stands alone.
+pub fn encode(encoding: Encoding, kind: EventType, object: &[u8], out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Json => json::encode(kind, object, out),
+        Encoding::Protobuf => protobuf::encode(kind.as_str(), object, out),
     }
-    match (kind, object) {
-        (Some(kind), Some(object)) => Ok(Event { kind, object }),
-        _ => Err(Error::malformed("a watch event without type or object")),
-    }
-}
-
-/// Appends an event. Newlines inside the object (it was sent indented) are left out: JSON has none inside strings.
-pub fn encode(kind: EventType, object: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    if object.contains(&b'\n') {
-        out.extend(object.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
-    } else {
-        out.extend_from_slice(object);
-    }
-    out.extend_from_slice(b"}\n");
 }
 
 /// A bookmark event: the stream has come to `version`. `initial_events_end`: all objects that were there have been sent.
 pub fn bookmark(
+    encoding: Encoding,
     api_version: &str,
     kind: &str,
     version: ResourceVersion,
     initial_events_end: bool,
 ) -> Vec<u8> {
-    let annotations = if initial_events_end {
-        r#","annotations":{"k8s.io/initial-events-end":"true"}"#
-    } else {
-        ""
+    let object = match encoding {
+        Encoding::Json => json::bookmark(api_version, kind, version, initial_events_end),
+        Encoding::Protobuf => protobuf::bookmark(api_version, kind, version, initial_events_end),
     };
-    let object = format!(
-        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{version}"{annotations}}}}}"#
-    );
     let mut out = Vec::new();
-    encode(EventType::Bookmark, object.as_bytes(), &mut out);
+    encode(encoding, EventType::Bookmark, &object, &mut out);
     out
 }
 
 /// An error event with a `Status`; the stream ends behind it.
-pub fn error(status: &[u8]) -> Vec<u8> {
+pub fn error(encoding: Encoding, status: &Status) -> Vec<u8> {
     let mut out = Vec::new();
-    encode(EventType::Error, status.trim_ascii_end(), &mut out);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::k8s::status::Status;
-
-    macro_rules! golden {
-        ($($name:literal),*) => {
-            [$(($name, include_bytes!(concat!("../../tests/golden/", $name, ".body")) as &[u8])),*]
-        };
-    }
-
-    const STREAMS: [(&str, &[u8]); 6] = golden!(
-        "watch_configmaps_json",
-        "watch_cameras_json",
-        "watchlist_services_json",
-        "watch_expired_json",
-        "watch_from_zero_endpointslices_json",
-        "watch_configmaps_half_json"
+    let object = status::encode(encoding, status);
+    encode(
+        encoding,
+        EventType::Error,
+        object.trim_ascii_end(),
+        &mut out,
     );
-
-    type Events = Vec<(EventType, Vec<u8>)>;
-
-    fn decode(pieces: &[&[u8]], limit: usize) -> Result<Events, Error> {
-        let mut decoder = WatchDecoder::new(limit);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.push(piece)?;
-            while let Some(event) = decoder.event()? {
-                events.push((event.kind, event.object.to_vec()));
-            }
-        }
-        decoder.finish().map(|()| events)
-    }
-
-    #[test]
-    fn golden_streams_split_anywhere_are_the_same_events_and_encode_to_themselves() {
-        for (name, stream) in STREAMS {
-            let whole =
-                decode(&[stream], 1 << 20).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let mut again = Vec::new();
-            for (kind, object) in &whole {
-                encode(*kind, object, &mut again);
-            }
-            assert!(!whole.is_empty() && again == stream, "{name}");
-            let stride = if stream.len() > 20_000 { 61 } else { 1 };
-            for at in (0..stream.len()).step_by(stride) {
-                assert!(
-                    decode(&[&stream[..at], &stream[at..]], 1 << 20).as_ref() == Ok(&whole),
-                    "{name} at {at}"
-                );
-            }
-            assert!(
-                decode(&stream.chunks(1).collect::<Vec<_>>(), 1 << 20) == Ok(whole),
-                "{name} byte by byte"
-            );
-        }
-    }
-
-    #[test]
-    fn a_stream_may_end_between_events_only() {
-        let stream = STREAMS[0].1;
-        let ends: Vec<usize> = stream
-            .iter()
-            .enumerate()
-            .filter(|(_, b)| **b == b'\n')
-            .map(|(at, _)| at)
-            .collect();
-        for at in 0..stream.len() {
-            let between = at == 0 || ends.contains(&at) || ends.contains(&(at - 1));
-            assert_eq!(
-                decode(&[&stream[..at]], 1 << 20).is_ok(),
-                between,
-                "at {at}"
-            );
-        }
-    }
-
-    #[test]
-    fn bookmarks_and_errors_are_the_servers() {
-        // The server writes a built-in kind's empty fields too; clients read the metadata only.
-        let events = decode(&[STREAMS[2].1], 1 << 20).expect("whole");
-        let (_, theirs) = events
-            .iter()
-            .find(|(kind, _)| *kind == EventType::Bookmark)
-            .expect("a bookmark");
-        let theirs: serde_json::Value = serde_json::from_slice(theirs).expect("JSON");
-        let version = theirs["metadata"]["resourceVersion"]
-            .as_str()
-            .and_then(ResourceVersion::parse)
-            .expect("a version");
-        let ours = decode(&[&bookmark("v1", "Service", version, true)], 1 << 20).expect("whole");
-        let ours: serde_json::Value = serde_json::from_slice(&ours[0].1).expect("JSON");
-        for member in ["kind", "apiVersion"] {
-            assert_eq!(ours[member], theirs[member]);
-        }
-        assert_eq!(
-            ours["metadata"]["annotations"],
-            theirs["metadata"]["annotations"]
-        );
-        assert_eq!(
-            ours["metadata"]["resourceVersion"],
-            theirs["metadata"]["resourceVersion"]
-        );
-        let expired = Status::expired("too old resource version: 1 (734)");
-        assert_eq!(error(&expired.to_json()), STREAMS[3].1);
-    }
-
-    #[test]
-    fn indented_objects_go_out_on_one_line() {
-        let mut out = Vec::new();
-        encode(EventType::Added, b"{\n  \"a\": \"x y\"\n}", &mut out);
-        assert_eq!(out, b"{\"type\":\"ADDED\",\"object\":{  \"a\": \"x y\"}}\n");
-    }
-
-    #[test]
-    fn what_is_no_event_or_too_large_is_refused() {
-        for text in [
-            "{\"type\":\"ADDED\"}",
-            "{\"object\":{}}",
-            "{\"type\":\"X\",\"object\":{}}",
-            "[]",
-            "1 ",
-            "{\"type\":1,\"object\":{}}",
-        ] {
-            assert!(decode(&[text.as_bytes()], 100).is_err(), "{text}");
-        }
-        let large = format!(
-            "{{\"type\":\"ADDED\",\"object\":{{\"a\":\"{}\"}}}}",
-            "x".repeat(300)
-        );
-        for size in [1, 50, 1000] {
-            let pieces: Vec<&[u8]> = large.as_bytes().chunks(size).collect();
-            assert_eq!(
-                decode(&pieces, 200),
-                Err(Error::TooLarge { limit: 200 }),
-                "in pieces of {size}"
-            );
-        }
-    }
-
-    #[test]
-    fn blanks_between_events_are_not_kept() {
-        let (event, blank) = ("{\"type\":\"ADDED\",\"object\":1}", "\n".repeat(1000));
-        let stream = format!("{blank}{event}{blank}{event}{blank}");
-        for size in [1, 150, stream.len()] {
-            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size).collect();
-            let events = decode(&pieces, 100).map(|events| events.len());
-            assert_eq!(events, Ok(2), "in pieces of {size}");
-        }
-    }
+    out
 }

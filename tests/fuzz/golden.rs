@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use toono::wire::list::ListDecoder;
+use toono::wire::json::list::ListDecoder;
 use toono::wire::list::OBJECT_LIMIT;
 use toono::wire::list::Part;
 

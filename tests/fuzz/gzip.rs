@@ -6,8 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use toono::io::gzip::Error;
 use toono::io::gzip::Gunzip;
-use toono::wire::json;
-use toono::wire::list::ListDecoder;
+use toono::wire::json::list::ListDecoder;
 use toono::wire::list::OBJECT_LIMIT;
 use toono::wire::list::Part;
 
@@ -176,7 +175,7 @@ pub(crate) fn make_list(random: &mut Random) -> Vec<u8> {
 fn items(pieces: &[&[u8]]) -> (u64, Digest, Option<String>) {
     let mut decoder = ListDecoder::new(OBJECT_LIMIT);
     let (mut items, mut digest) = (0, Digest::default());
-    let mut wrong: Option<json::Error> = None;
+    let mut wrong: Option<toono::wire::error::Error> = None;
     let end = inflate(pieces, 0, |plain| {
         if wrong.is_none() {
             wrong = take(&mut decoder, plain, &mut items, &mut digest).err();
@@ -193,7 +192,7 @@ fn take(
     plain: &[u8],
     items: &mut u64,
     digest: &mut Digest,
-) -> Result<(), json::Error> {
+) -> Result<(), toono::wire::error::Error> {
     decoder.push(plain)?;
     while let Some(part) = decoder.part()? {
         if let Part::Item(item) = part {

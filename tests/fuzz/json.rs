@@ -1,9 +1,9 @@
 //! The JSON scanner: the same marks however it is fed, and the verdict of serde_json.
 
 use serde::de::IgnoredAny;
+use toono::wire::error::Error;
 use toono::wire::json;
 use toono::wire::json::DEPTH_LIMIT;
-use toono::wire::json::Error;
 use toono::wire::json::Mark;
 use toono::wire::json::Scanner;
 

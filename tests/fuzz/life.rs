@@ -53,6 +53,7 @@ pub(crate) fn collection() -> Collection {
         namespace: None,
         labels: Default::default(),
         fields: Default::default(),
+        encoding: Default::default(),
         credential: Default::default(),
     }
 }
@@ -62,6 +63,7 @@ fn type_meta() -> TypeMeta {
         kind: "ConfigMap".into(),
         api_version: "v1".into(),
         typed: true,
+        encoding: Default::default(),
     }
 }
 

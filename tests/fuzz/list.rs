@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use toono::k8s::object::ResourceVersion;
-use toono::wire::json::Error;
-use toono::wire::list::ListDecoder;
-use toono::wire::list::ListEncoder;
+use toono::wire::error::Error;
+use toono::wire::json::list::ListDecoder;
+use toono::wire::json::list::ListEncoder;
 use toono::wire::list::ListMeta;
 use toono::wire::list::OBJECT_LIMIT;
 use toono::wire::list::Part;

@@ -1,5 +1,6 @@
 //! `Accept` fields: what is chosen is what an independent reading chooses, and what no API server makes changes nothing.
 
+use toono::k8s::encoding::Encoding;
 use toono::wire::media;
 use toono::wire::media::Accept;
 
@@ -113,7 +114,10 @@ pub(crate) fn check(_random: &mut Random, input: &[u8]) {
     let text = made.as_ref().map_or(text.as_ref(), |(text, _)| text);
     let says = |text: &str| {
         let accept = Accept::parse(text);
-        (accept.plain_json(), accept.transform())
+        (
+            accept.encodings().any(|own| own == Encoding::Json),
+            accept.transform(),
+        )
     };
     let bound = 16 * 1024 + 64 * text.len();
     let said = meter::within(bound, || says(text));

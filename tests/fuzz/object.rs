@@ -115,7 +115,7 @@ fn views(random: &mut Random, input: &[u8]) {
     let _ = object::shown_key(input);
     let _ = object::status_code_and_reason(input);
     let name = pick(random, &NAMES);
-    let _ = object::text_at(input, &["metadata", name]);
+    let _ = toono::wire::json::object::text_at(input, &["metadata", name]);
     let group = pick(
         random,
         &["", "edge.example.com", "batch", "certificates.k8s.io"],
@@ -221,7 +221,11 @@ fn by_serde(input: &[u8], value: &Value) {
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => None,
             Some(scalar) => Some(scalar.to_string()),
         };
-        assert_eq!(object::text_at(input, path), Ok(expected), "{path:?}");
+        assert_eq!(
+            toono::wire::json::object::text_at(input, path),
+            Ok(expected),
+            "{path:?}"
+        );
     }
     if !says("kind") && !says("apiVersion") {
         let typed = object::with_type(input, "Pod", "v1");

@@ -77,6 +77,7 @@ fn written<'a>(random: &mut Random, text: &'a str, object: &'a [u8]) -> Record<'
             namespace: one_in(random, 2).then(|| text.to_owned()),
             labels: Default::default(),
             fields: FieldSelector::name(text),
+            encoding: record::encoding(one_in(random, 2)),
             credential: if one_in(random, 2) {
                 Credential::Agent
             } else {
@@ -87,6 +88,7 @@ fn written<'a>(random: &mut Random, text: &'a str, object: &'a [u8]) -> Record<'
             kind: text,
             api_version: text,
             typed: one_in(random, 2),
+            protobuf: one_in(random, 2),
         },
         2 => Record::Begin,
         3 => Record::Complete {

@@ -2,12 +2,14 @@
 
 use serde_json::Deserializer;
 use serde_json::Value;
+use toono::k8s::encoding::Encoding;
 use toono::k8s::object::ResourceVersion;
-use toono::wire::json::Error;
+use toono::k8s::status::Status;
+use toono::wire::error::Error;
+use toono::wire::json::watch::WatchDecoder;
 use toono::wire::list::OBJECT_LIMIT;
 use toono::wire::watch;
 use toono::wire::watch::EventType;
-use toono::wire::watch::WatchDecoder;
 
 use crate::fuzz::golden::golden;
 use crate::fuzz::make;
@@ -145,7 +147,7 @@ fn by_serde(input: &[u8], decoded: &Decoded) {
     let mut again = Vec::new();
     let mut decoder = WatchDecoder::new(OBJECT_LIMIT);
     feed(&mut decoder, &[input], |kind, object| {
-        watch::encode(kind, object, &mut again)
+        watch::encode(Encoding::Json, kind, object, &mut again)
     })
     .expect("as before");
     assert_eq!(
@@ -157,8 +159,15 @@ fn by_serde(input: &[u8], decoded: &Decoded) {
         values.iter().map(|value| value["object"].clone()).collect()
     };
     assert_eq!(objects(&lines.expect("JSON")), objects(&values));
-    let bookmark = watch::bookmark("v1", "Pod", ResourceVersion(decoded.events), true);
-    let error = watch::error(input.get(..input.len().min(9)).unwrap_or_default());
+    let bookmark = watch::bookmark(
+        Encoding::Json,
+        "v1",
+        "Pod",
+        ResourceVersion(decoded.events),
+        true,
+    );
+    let said = String::from_utf8_lossy(input.get(..input.len().min(9)).unwrap_or_default());
+    let error = watch::error(Encoding::Json, &Status::bad_request(&said));
     assert_eq!(decode(&[&bookmark], 4096).events, 1);
     assert!(error.ends_with(b"}\n"));
 }

@@ -6,14 +6,16 @@ use crate::io::http::Method;
 use crate::io::http::Request;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
-use crate::role::agent::view::Shape;
 use crate::rule::retention;
 use crate::rule::route::Facts;
 use crate::rule::route::Version;
+use crate::wire::field;
 use crate::wire::media;
 use crate::wire::media::Accept;
+use crate::wire::media::Shape;
 use crate::wire::request::Options;
 use crate::wire::request::RequestInfo;
 use crate::wire::request::Verb;
@@ -32,8 +34,7 @@ pub struct Asked {
     info: RequestInfo,
     method: Method,
     upgrade: bool,
-    json: bool,
-    metadata: bool,
+    accept: Accept,
     cloud_form: bool,
     collection: Option<Collection>,
     mirrored: bool,
@@ -48,7 +49,10 @@ impl Asked {
         let accept = Accept::parse(&joined(&request.headers, "accept"));
         let identity = identity(&request.headers);
         let credential = credential(&identity);
-        let collection = info.collection(credential.clone())?;
+        let mut collection = info.collection(credential.clone())?;
+        if let Some(collection) = &mut collection {
+            collection.encoding = encoding(&accept, &collection.resource.group);
+        }
         let indented = info
             .options
             .pretty
@@ -61,9 +65,8 @@ impl Asked {
         });
         Ok(Self {
             upgrade: request.headers.contains_key("upgrade"),
-            json: accept.plain_json(),
-            metadata: accept.metadata(),
             cloud_form: accept.transform() || indented,
+            accept,
             method: request.method.clone(),
             collection,
             mirrored,
@@ -108,18 +111,48 @@ impl Asked {
         self.collection.as_ref().filter(|_| self.mirrored)
     }
 
-    /// Whether objects are asked for in plain JSON, so that filters can read the answer.
-    pub fn plain(&self) -> bool {
-        self.json && !self.cloud_form
+    /// Takes the collection in another encoding that is accepted too, if that one is `held` and this one is not: it need not
+    /// cross the line twice.
+    pub fn prefer(&mut self, held: impl Fn(&Collection) -> bool) {
+        let Some(own) = self.collection.as_ref().filter(|_| self.mirrored) else {
+            return;
+        };
+        let others = self.accept.encodings().map(|encoding| Collection {
+            encoding,
+            ..own.clone()
+        });
+        if let Some(other) = std::iter::once(own.clone()).chain(others).find(held) {
+            self.collection = Some(other);
+        }
     }
 
-    /// What is shown of objects when the answer is made here.
-    pub fn shape(&self) -> Shape {
-        if self.metadata {
-            Shape::Metadata
-        } else {
-            Shape::Object
-        }
+    /// Whether objects as they are, are asked for, so that filters can read the answer.
+    pub fn plain(&self) -> bool {
+        self.accept.encodings().next().is_some() && !self.cloud_form
+    }
+
+    /// The encodings in which objects are accepted, that of the collection first.
+    pub fn encodings(&self) -> Vec<Encoding> {
+        let first = self.collection.as_ref().map(|own| own.encoding);
+        let accepted: Vec<Encoding> = self.accept.encodings().collect();
+        let mut encodings: Vec<Encoding> = accepted
+            .iter()
+            .copied()
+            .filter(|own| Some(*own) == first)
+            .collect();
+        encodings.extend(accepted.iter().filter(|own| Some(**own) != first));
+        encodings.dedup();
+        encodings
+    }
+
+    /// What is shown of objects in `encoding` when the answer is made here; `None` when they are not accepted.
+    pub fn shape(&self, encoding: Encoding) -> Option<Shape> {
+        self.accept.shape(encoding)
+    }
+
+    /// The encoding in which a `Status` is read.
+    pub fn status(&self) -> Encoding {
+        self.accept.status()
     }
 
     /// The headers that say who asks.
@@ -179,12 +212,25 @@ impl Asked {
             collection: self.mirrored,
             document: self.method == Method::GET && self.info.is_document(),
             cloud_form: self.cloud_form,
-            json: self.json || self.metadata,
+            made: self.accept.made(),
             version: self.version(),
             cloud,
             live,
             passed,
         }
+    }
+}
+
+/// In which encoding a collection is asked for: the one that is preferred, but custom resources have no protobuf.
+fn encoding(accept: &Accept, group: &str) -> Encoding {
+    let mut accepted = accept.encodings();
+    match accepted.next() {
+        Some(Encoding::Protobuf)
+            if !field::is_built_in(group) && accepted.any(|own| own == Encoding::Json) =>
+        {
+            Encoding::Json
+        }
+        first => first.unwrap_or_default(),
     }
 }
 

@@ -77,7 +77,7 @@ impl Document {
 
     /// The answer to a request that takes gzip or not, and that may hold the document already.
     fn response(self, takes_gzip: bool, held: &str) -> Response {
-        let mut response = reply::with_body(StatusCode::OK, Body::empty());
+        let mut response = reply::with_body(StatusCode::OK, "application/json", Body::empty());
         if !self.tag.is_empty() {
             if let Ok(tag) = HeaderValue::from_str(&self.tag) {
                 response.headers.insert("etag", tag);
@@ -335,6 +335,7 @@ fn collection(credential: &Credential) -> Collection {
         namespace: None,
         labels: Default::default(),
         fields: Default::default(),
+        encoding: Default::default(),
         credential: credential.clone(),
     }
 }
@@ -344,6 +345,7 @@ fn type_meta() -> TypeMeta {
         kind: "Document".to_owned(),
         api_version: "toono".to_owned(),
         typed: false,
+        encoding: Default::default(),
     }
 }
 

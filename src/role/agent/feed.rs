@@ -20,6 +20,7 @@ use crate::io::http::Response;
 use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::forward;
@@ -30,7 +31,7 @@ use crate::state::mirror::Log;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::Writer;
 use crate::state::upstream::Upstream;
-use crate::wire::json;
+use crate::wire::error::Error as Unreadable;
 use crate::wire::list::ListDecoder;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::list::Part;
@@ -95,10 +96,16 @@ pub enum End {
     /// The server answered something else.
     Refused(Answer),
     /// What came can't be read.
-    Broken(json::Error),
+    Broken(Unreadable),
     /// The flash failed.
     Flash(mirror::Error),
 }
+
+/// The server answered in a form that nobody asked it for.
+const UNREADABLE: End = End::Broken(Unreadable::Malformed {
+    at: 0,
+    what: "the answer is neither JSON nor protobuf",
+});
 
 impl From<mirror::Error> for End {
     fn from(error: mirror::Error) -> Self {
@@ -106,8 +113,8 @@ impl From<mirror::Error> for End {
     }
 }
 
-impl From<json::Error> for End {
-    fn from(error: json::Error) -> Self {
+impl From<Unreadable> for End {
+    fn from(error: Unreadable) -> Self {
         Self::Broken(error)
     }
 }
@@ -152,13 +159,16 @@ impl Feed<'_> {
             collection.path(),
             selectors(collection)
         );
-        let request = forward::own_request(target, &self.identity);
-        let mut body = match Box::pin(self.ask(request)).await {
-            Ok(response) => response.body,
+        let request = forward::own_request(target, collection.encoding, &self.identity);
+        let mut response = match Box::pin(self.ask(request)).await {
+            Ok(response) => response,
             Err(end) => return end,
         };
         drop(permit);
-        self.watch(&mut writer, &mut body).await
+        let Some(encoding) = forward::encoding(&response) else {
+            return UNREADABLE;
+        };
+        self.watch(&mut writer, encoding, &mut response.body).await
     }
 
     /// Lists the collection into the log.
@@ -171,7 +181,7 @@ impl Feed<'_> {
             Some(query) => format!("{}?{query}", collection.path()),
             None => collection.path(),
         };
-        let mut request = forward::own_request(target, &self.identity);
+        let mut request = forward::own_request(target, collection.encoding, &self.identity);
         request
             .headers
             .insert("accept-encoding", HeaderValue::from_static("gzip"));
@@ -180,7 +190,8 @@ impl Feed<'_> {
             .headers
             .contains_key("content-encoding")
             .then(Gunzip::new);
-        let mut decoder = ListDecoder::new(OBJECT_LIMIT);
+        let encoding = forward::encoding(&response).ok_or(UNREADABLE)?;
+        let mut decoder = ListDecoder::new(encoding, OBJECT_LIMIT);
         let mut plain = Vec::new();
         writer.begin(None)?;
         while let Some(chunk) = response.body.next().await {
@@ -205,7 +216,7 @@ impl Feed<'_> {
         let meta = decoder.finish()?;
         let (Some(version), Some(kind)) = (meta.resource_version, meta.kind.strip_suffix("List"))
         else {
-            return Err(End::Broken(json::Error::malformed(
+            return Err(End::Broken(Unreadable::malformed(
                 "the list has no version or no kind",
             )));
         };
@@ -219,7 +230,7 @@ impl Feed<'_> {
         }
         log.fresh(process::unix_time());
         writer
-            .commit(version, &TypeMeta::of_list(kind, &meta))
+            .commit(version, &TypeMeta::of_list(kind, &meta, encoding))
             .await?;
         Ok(())
     }
@@ -252,10 +263,10 @@ impl Feed<'_> {
     }
 
     /// Feeds the log from a running watch until it ends.
-    async fn watch(&self, writer: &mut Writer, body: &mut Body) -> End {
+    async fn watch(&self, writer: &mut Writer, encoding: Encoding, body: &mut Body) -> End {
         let opened = Instant::now();
         let from = self.log.ahead().unwrap_or_default();
-        let mut decoder = WatchDecoder::new(OBJECT_LIMIT);
+        let mut decoder = WatchDecoder::new(encoding, OBJECT_LIMIT);
         let mut settling = true;
         let mut empty = true;
         loop {
@@ -345,7 +356,9 @@ fn apply(writer: &mut Writer, event: Event<'_>, from: ResourceVersion) -> Result
             let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             return Err(End::Refused(Answer {
                 status,
-                content_type: Some(HeaderValue::from_static("application/json")),
+                content_type: Some(HeaderValue::from_static(
+                    Encoding::of(event.object).media_type(),
+                )),
                 retry_after: None,
                 body: event.object.to_vec(),
             }));
@@ -402,7 +415,8 @@ impl Answer {
 
     /// The same answer again.
     pub fn response(&self) -> Response {
-        let mut response = reply::with_body(self.status, Body::full(self.body.clone()));
+        let json = Encoding::Json.media_type();
+        let mut response = reply::with_body(self.status, json, Body::full(self.body.clone()));
         for (name, value) in [
             ("content-type", &self.content_type),
             ("retry-after", &self.retry_after),

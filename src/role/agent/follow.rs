@@ -142,6 +142,7 @@ impl Followers {
             .any(|(name, follower)| {
                 name.resource == collection.resource
                     && name.credential == collection.credential
+                    && name.encoding == collection.encoding
                     && follower.is_live()
                     && follower.log.version_of(key.as_str()).is_some()
             })

@@ -12,6 +12,7 @@ use crate::io::http::Response;
 use crate::io::http::Side;
 use crate::io::http::StatusCode;
 use crate::io::http::strip_connection_fields;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
@@ -38,7 +39,7 @@ pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Resp
             (Verb::Get, Some(name)) => {
                 let key = ObjectKey::new(collection.namespace.as_deref().unwrap_or(""), name);
                 if agent.chain.by_name() && !agent.chain.admits(collection, &key, b"{}") {
-                    return reply::status(&offline::not_found(collection, name));
+                    return reply::status(asked.status(), &offline::not_found(collection, name));
                 }
             }
             (Verb::List, _)
@@ -58,18 +59,25 @@ pub async fn forward(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Resp
     }
 }
 
-/// Whether an answer is what was asked for, in JSON.
-pub fn is_json(response: &Response) -> bool {
-    let kind = response.headers.get("content-type");
-    response.status == StatusCode::OK
-        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+/// The encoding of an answer that is what was asked for; `None` for what can't be read here.
+pub fn encoding(response: &Response) -> Option<Encoding> {
+    let kind = response.headers.get("content-type")?.to_str().ok()?;
+    (response.status == StatusCode::OK)
+        .then(|| Encoding::named(kind))
+        .flatten()
 }
 
-/// Asks for what can be read here: plain JSON if that is the client's first choice or will do, else those of its choices
-/// that are JSON (a Table, metadata only). Who takes no JSON gets what it asked for.
-pub fn ask_for_json(asked: &Asked, request: &mut Request) {
+/// The `Accept` of encodings, in their order.
+fn accept(encodings: &[Encoding]) -> String {
+    let names: Vec<&str> = encodings.iter().map(|own| own.media_type()).collect();
+    names.join(",")
+}
+
+/// Asks for what can be read here: objects if they are the client's first choice or will do, else those of its choices
+/// that are JSON (a Table, metadata only). Who takes neither gets what it asked for.
+pub fn ask_for_readable(asked: &Asked, request: &mut Request) {
     let accepted = if asked.plain() {
-        Some("application/json".to_owned())
+        Some(accept(&asked.encodings()))
     } else {
         media::json_only(&joined(&request.headers, "accept"))
     };
@@ -94,7 +102,7 @@ pub async fn tunnel(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> R
             response
         }
         Err(error) if error.is_upstream() => agent.cut_off(asked),
-        Err(error) => reply::status(&refused(&error)),
+        Err(error) => reply::status(asked.status(), &refused(&error)),
     }
 }
 
@@ -123,7 +131,10 @@ pub async fn send(agent: &Agent, asked: &Asked, mut request: Request) -> Result<
             }
         }
         Err(error) if error.is_upstream() => Err(Failure::Unreachable),
-        Err(error) => Err(Failure::Answered(reply::status(&refused(&error)))),
+        Err(error) => Err(Failure::Answered(reply::status(
+            asked.status(),
+            &refused(&error),
+        ))),
     }
 }
 
@@ -151,10 +162,15 @@ pub fn is_gateway_page(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status.as_u16(), 502..=504) && !spoken
 }
 
-/// A GET of our own for `target`, in JSON, with the identity of who asked first.
-pub fn own_request(target: String, identity: &HeaderMap) -> Request {
+/// A GET of our own for `target`, with the identity of who asked first. What is asked for in protobuf may come in JSON: a
+/// kind may have nothing else.
+pub fn own_request(target: String, encoding: Encoding, identity: &HeaderMap) -> Request {
     let mut headers = identity.clone();
-    headers.insert("accept", HeaderValue::from_static("application/json"));
+    let accepted = match encoding {
+        Encoding::Json => "application/json",
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf,application/json",
+    };
+    headers.insert("accept", HeaderValue::from_static(accepted));
     headers.insert(
         "user-agent",
         HeaderValue::from_static(concat!("toono/", env!("CARGO_PKG_VERSION"))),

@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use crate::io::gzip::Gunzip;
 use crate::io::http::Body;
-use crate::io::http::HeaderValue;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
@@ -35,15 +35,13 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
     let key = ObjectKey::new(collection.namespace.as_deref().unwrap_or(""), name);
     // A verdict that depends on the name alone needs no line.
     if agent.chain.by_name() && !agent.chain.admits(&collection, &key, b"{}") {
-        return reply::status(&offline::not_found(&collection, name));
+        return reply::status(asked.status(), &offline::not_found(&collection, name));
     }
     let before = agent
         .mirror
         .find(&collection)
         .and_then(|log| log.complete());
-    request
-        .headers
-        .insert("accept", HeaderValue::from_static("application/json"));
+    forward::ask_for_readable(asked, &mut request);
     request.headers.remove("accept-encoding");
     let mut response = match forward::send(agent, asked, request).await {
         Ok(response) => response,
@@ -54,9 +52,9 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
         forget(agent, &collection);
         return response;
     }
-    if response.status != StatusCode::OK {
+    let Some(encoding) = forward::encoding(&response) else {
         return response;
-    }
+    };
     let object = match whole(&mut response).await {
         Whole::Object(object) => object,
         Whole::Cut => return agent.cut_off(asked),
@@ -67,9 +65,9 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
         }
     };
     if !agent.chain.admits(&collection, &key, &object) {
-        return reply::status(&offline::not_found(&collection, name));
+        return reply::status(asked.status(), &offline::not_found(&collection, name));
     }
-    if let Err(error) = remember(agent, &collection, before, &object).await {
+    if let Err(error) = remember(agent, &collection, before, encoding, &object).await {
         log::warn!("{collection} is not mirrored: {error}");
     }
     response.headers.remove("content-encoding");
@@ -124,9 +122,13 @@ async fn remember(
     agent: &Agent,
     collection: &Collection,
     before: Option<ResourceVersion>,
+    encoding: Encoding,
     object: &[u8],
 ) -> Result<(), mirror::Error> {
-    let body = object.trim_ascii_end();
+    let body = match encoding {
+        Encoding::Json => object.trim_ascii(),
+        Encoding::Protobuf => object,
+    };
     let Ok((key, version)) = object::key_and_version(body) else {
         return Ok(());
     };
@@ -139,6 +141,7 @@ async fn remember(
                 kind,
                 api_version,
                 typed: true,
+                encoding,
             },
             true,
             rest,
@@ -155,6 +158,7 @@ async fn remember(
                     kind,
                     api_version,
                     typed: false,
+                    encoding,
                 },
                 false,
                 body.into(),

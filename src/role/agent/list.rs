@@ -20,6 +20,7 @@ use crate::io::http::Response;
 use crate::io::http::Sink;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
@@ -27,7 +28,6 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Follower;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
-use crate::rule::filter::Chain;
 use crate::rule::retention;
 use crate::rule::route::Version;
 use crate::state::mirror;
@@ -37,7 +37,7 @@ use crate::wire::list::ListDecoder;
 use crate::wire::list::ListMeta;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::list::Part;
-use crate::wire::list::without_count;
+use crate::wire::list::Rejoin;
 use crate::wire::object;
 
 /// Bytes gathered before they are handed to the client's connection.
@@ -64,7 +64,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
     let takes_gzip = accepts_gzip(&request);
     // A form that only the cloud makes stays what was asked for.
     if asked.plain() || !agent.chain.is_empty() {
-        forward::ask_for_json(asked, &mut request);
+        forward::ask_for_readable(asked, &mut request);
     }
     request
         .headers
@@ -84,7 +84,8 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         // Not what was asked for: it is the client's to read.
         Some(_) => return response,
     };
-    let is_list = forward::is_json(&response);
+    let encoding = forward::encoding(&response);
+    let is_list = encoding.is_some();
     // The first bytes of the body decide: a list that waits when the line goes is answered from the mirror.
     let mut body = std::mem::replace(&mut response.body, Body::empty());
     let first = match body.next().await {
@@ -117,11 +118,8 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         gunzip: gzip.then(Gunzip::new),
         raw,
         read: is_list && (!raw || log.is_some() || follower.is_some()),
-        admitted: Admitted {
-            chain: Rc::clone(&agent.chain),
-            collection,
-            kept: 0,
-        },
+        encoding: encoding.unwrap_or_default(),
+        collection,
         log,
         follower,
         before,
@@ -191,7 +189,8 @@ struct Copy {
     raw: bool,
     /// The bytes are read as a list, for the filters or for the log.
     read: bool,
-    admitted: Admitted,
+    encoding: Encoding,
+    collection: Collection,
     log: Option<Writer>,
     follower: Option<Rc<Follower>>,
     /// What the log was complete at when the list was asked for.
@@ -202,7 +201,8 @@ struct Copy {
 
 impl Copy {
     async fn run(mut self, mut sink: Sink) -> Result<(), Error> {
-        let mut decoder = ListDecoder::new(OBJECT_LIMIT);
+        let mut decoder = ListDecoder::new(self.encoding, OBJECT_LIMIT);
+        let mut rejoin = Rejoin::new(self.encoding);
         let mut plain = Vec::new();
         let mut out = Vec::new();
         // A raw chunk is held back until the next one has come: the client must not see the list's end before the log.
@@ -224,7 +224,9 @@ impl Copy {
                 at += used;
                 if !self.read {
                     out.extend_from_slice(bytes);
-                } else if let Err(error) = self.feed(&mut decoder, bytes, &mut out).await {
+                } else if let Err(error) =
+                    self.feed(&mut decoder, bytes, &mut rejoin, &mut out).await
+                {
                     if !self.raw {
                         return Err(Error::upstream("read the list", &error));
                     }
@@ -258,22 +260,19 @@ impl Copy {
         &mut self,
         decoder: &mut ListDecoder,
         bytes: &[u8],
+        rejoin: &mut Rejoin,
         out: &mut Vec<u8>,
-    ) -> Result<(), crate::wire::json::Error> {
+    ) -> Result<(), crate::wire::error::Error> {
         decoder.push(bytes)?;
         while let Some(part) = decoder.part()? {
             match part {
                 Part::Prefix(bytes) | Part::Suffix(bytes) if !self.raw => {
-                    if self.agent.chain.is_empty() {
-                        out.extend_from_slice(bytes);
-                    } else {
-                        out.extend_from_slice(&without_count(bytes));
-                    }
+                    rejoin.envelope(bytes, !self.agent.chain.is_empty(), out);
                 }
                 Part::Prefix(_) | Part::Suffix(_) => {}
                 Part::Item(item) => {
                     if !self.raw {
-                        self.admitted.item(item, out);
+                        rejoin.item(item, self.admits(item), out);
                     }
                     if let Some(writer) = &mut self.log {
                         let (key, version) = object::key_and_version(item)?;
@@ -301,6 +300,13 @@ impl Copy {
         Ok(())
     }
 
+    /// Whether the client may see an item. A row that does not say whose it is can't be judged.
+    fn admits(&self, item: &[u8]) -> bool {
+        let chain = &self.agent.chain;
+        chain.is_empty()
+            || object::shown_key(item).is_none_or(|key| chain.admits(&self.collection, &key, item))
+    }
+
     /// Makes the list what the mirror holds, if it is a whole one.
     async fn commit(&mut self, meta: &ListMeta) {
         let Some(mut writer) = self.log.take() else {
@@ -321,7 +327,7 @@ impl Copy {
         let Some(kind) = meta.kind.strip_suffix("List") else {
             return;
         };
-        let collection = &self.admitted.collection;
+        let collection = &self.collection;
         let committed = async {
             if writer
                 .log()
@@ -340,7 +346,7 @@ impl Copy {
             }
             writer.log().fresh(process::unix_time());
             writer
-                .commit(version, &TypeMeta::of_list(kind, meta))
+                .commit(version, &TypeMeta::of_list(kind, meta, self.encoding))
                 .await
                 .map(|_| ())
         };
@@ -391,37 +397,16 @@ impl Copy {
 
     /// The mirror can't take the list in; it passes all the same.
     fn unmirrored(&mut self, error: &mirror::Error) {
-        let collection = &self.admitted.collection;
+        let collection = &self.collection;
         log::warn!("{collection} is not mirrored: {error}");
         self.agent.followers.rest(collection, error);
         self.log = None;
     }
 
     fn give_up(&mut self, error: &dyn std::fmt::Display) {
-        log::warn!("{} is not mirrored: {error}", self.admitted.collection);
+        log::warn!("{} is not mirrored: {error}", self.collection);
         self.read = false;
         self.log = None;
-    }
-}
-
-/// The items that the client may see.
-struct Admitted {
-    chain: Rc<Chain>,
-    collection: Collection,
-    kept: usize,
-}
-
-impl Admitted {
-    fn item(&mut self, item: &[u8], out: &mut Vec<u8>) {
-        // A row that does not say whose it is can't be judged.
-        let key = object::shown_key(item);
-        if key.is_none_or(|key| self.chain.admits(&self.collection, &key, item)) {
-            if self.kept > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(item);
-            self.kept += 1;
-        }
     }
 }
 

@@ -10,19 +10,22 @@ use crate::io::http::Response;
 use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::reply;
-use crate::role::agent::view::Shape;
 use crate::role::agent::view::View;
 use crate::rule::health::Health;
 use crate::rule::route::Version;
 use crate::state::mirror::Log;
 use crate::state::mirror::Lookup;
+use crate::state::mirror::Snapshot;
 use crate::wire::list;
+use crate::wire::list::ListEncoder;
+use crate::wire::media::Shape;
 use crate::wire::request::Verb;
 
 /// Bytes gathered before they are handed to the client's connection.
@@ -60,7 +63,7 @@ fn all(
     asked: &Asked,
     collection: &Collection,
 ) -> Result<(Response, Rc<Log>), Status> {
-    let log = best(agent, collection).ok_or_else(|| unknown(asked))?;
+    let log = best(agent, asked, collection)?;
     let told = log.told().ok_or_else(|| unknown(asked))?;
     check_version(asked, &log, told)?;
     let view = View::new(&agent.chain, collection, log.name())?;
@@ -68,24 +71,31 @@ fn all(
     let Some(mut snapshot) = log.snapshot().map_err(|error| damaged(&error))? else {
         return Err(unknown(asked));
     };
-    let shape = asked.shape();
+    // Nothing happens between the two: they are of one state.
+    let measured = match of.encoding {
+        Encoding::Json => None,
+        Encoding::Protobuf => log.snapshot().map_err(|error| damaged(&error))?,
+    };
+    let shape = asked
+        .shape(of.encoding)
+        .ok_or_else(|| not_acceptable(of.encoding))?;
+    let encoding = of.encoding;
     let body = Body::generate(move |mut sink| async move {
         let shown = shape.of(&of);
-        let mut encoder = list::ListEncoder::new(
-            &shown.kind,
-            &shown.api_version,
-            shown.typed,
-            snapshot.version().max(told),
-        );
+        let version = snapshot.version().max(told);
+        let mut encoder = match measured {
+            None => ListEncoder::json(&shown.kind, &shown.api_version, shown.typed, version),
+            Some(measured) => {
+                let items = measure(measured, &view, shape).await?;
+                ListEncoder::protobuf(&shown.kind, &shown.api_version, version, items)
+            }
+        };
         let mut out = Vec::new();
         encoder.start(&mut out);
         while let Some(stored) = snapshot.next() {
             let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
             if view.admits(&stored.key, &stored.object) {
-                match shape {
-                    Shape::Object => encoder.item(&stored.object, &mut out),
-                    Shape::Metadata => encoder.item(&shape.show(stored, &of), &mut out),
-                }
+                encoder.item(&shape.item(&stored), &mut out);
             }
             if out.len() >= CHUNK {
                 sink.send(Bytes::from(std::mem::take(&mut out))).await;
@@ -95,12 +105,42 @@ fn all(
         sink.send(Bytes::from(out)).await;
         Ok(())
     });
-    Ok((reply::with_body(StatusCode::OK, body), log))
+    Ok((
+        reply::with_body(StatusCode::OK, encoding.media_type(), body),
+        log,
+    ))
 }
 
-/// The complete log that answers for `collection`: itself or a broader one, the one that knows the latest version.
-pub fn best(agent: &Agent, collection: &Collection) -> Option<Rc<Log>> {
-    agent.mirror.broader(collection).into_iter().next()
+/// How many bytes the items take in a list in protobuf, whose length stands before the first of them.
+async fn measure(mut snapshot: Snapshot, view: &View, shape: Shape) -> Result<u64, Error> {
+    let (mut items, mut read) = (0, 0);
+    while let Some(stored) = snapshot.next() {
+        let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
+        if view.admits(&stored.key, &stored.object) {
+            items += list::item_len(shape.item(&stored).len());
+        }
+        read += stored.object.len();
+        if read >= CHUNK {
+            read = 0;
+            // Others have their turn.
+            smol::future::yield_now().await;
+        }
+    }
+    Ok(items)
+}
+
+/// The complete log that answers for `collection` in an encoding that is accepted: itself or a broader one, the one that
+/// knows the latest version.
+pub fn best(agent: &Agent, asked: &Asked, collection: &Collection) -> Result<Rc<Log>, Status> {
+    let mut refused = None;
+    for log in agent.mirror.broader(collection) {
+        let Some(of) = log.type_meta() else { continue };
+        if asked.shape(of.encoding).is_some() {
+            return Ok(log);
+        }
+        refused = Some(of.encoding);
+    }
+    Err(refused.map_or_else(|| unknown(asked), not_acceptable))
 }
 
 /// A version that the mirror can't speak for gets the server's own answer (kubernetes-wire 3.6, rules 2 and 3).
@@ -147,6 +187,7 @@ fn one(
     }
     // Only a collection that covers all of that name can say that there is none.
     let mut absent = false;
+    let mut refused = None;
     for log in agent
         .mirror
         .of_resource(&collection.resource, &collection.credential)
@@ -157,24 +198,40 @@ fn one(
                     return Err(not_found(collection, name));
                 }
                 let of = log.type_meta().ok_or_else(|| unknown(asked))?;
-                let mut object = asked.shape().show(stored, &of);
-                object.push(b'\n');
-                return Ok((reply::with_body(StatusCode::OK, Body::full(object)), log));
+                let Some(shape) = asked.shape(of.encoding) else {
+                    refused = Some(of.encoding);
+                    continue;
+                };
+                let mut object = shape.alone(stored, &of);
+                if of.encoding == Encoding::Json {
+                    object.push(b'\n');
+                }
+                let media_type = of.encoding.media_type();
+                let response = reply::with_body(StatusCode::OK, media_type, Body::full(object));
+                return Ok((response, log));
             }
             Lookup::Absent => absent |= log.name().covers(collection),
             Lookup::Unknown => {}
         }
     }
-    Err(if absent {
-        not_found(collection, name)
-    } else {
-        unknown(asked)
+    Err(match refused {
+        Some(encoding) => not_acceptable(encoding),
+        None if absent => not_found(collection, name),
+        None => unknown(asked),
     })
 }
 
 /// The answer for an object that is known not to be there, or that is kept from the client.
 pub fn not_found(collection: &Collection, name: &str) -> Status {
     Status::not_found(&collection.resource, name)
+}
+
+/// The answer to who accepts nothing in which the answer is held.
+pub fn not_acceptable(held: Encoding) -> Status {
+    Status::not_acceptable(&format!(
+        "only the following media types are accepted: {} (the line to the API server is down)",
+        held.media_type()
+    ))
 }
 
 /// The answer for what was never known: the client must not take it for a deletion.

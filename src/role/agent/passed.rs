@@ -1,7 +1,7 @@
 //! A watch that is not mirrored (leases, events, Tables, metadata only): it passes through the filters, and is taken up again
 //! where it was when the line is back, so that the client does not see that it was cut.
 //!
-//! What can't be read here (protobuf, YAML) passes as it comes, and ends with the line.
+//! What can't be read here (YAML) passes as it comes, and ends with the line.
 
 use std::rc::Rc;
 
@@ -16,6 +16,7 @@ use crate::io::http::Sink;
 use crate::io::http::StatusCode;
 use crate::io::process;
 use crate::k8s::collection::Collection;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
@@ -24,7 +25,7 @@ use crate::role::agent::follow::BACKOFF;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
 use crate::rule::health::Health;
-use crate::wire::json;
+use crate::wire::error::Error as Unreadable;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::object;
 use crate::wire::request;
@@ -38,7 +39,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
         return agent.cut_off(asked);
     };
     if !agent.chain.is_empty() {
-        forward::ask_for_json(asked, &mut request);
+        forward::ask_for_readable(asked, &mut request);
     }
     request.headers.remove("accept-encoding");
     let again = request.again();
@@ -47,9 +48,9 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
         Err(Failure::Unreachable) => return agent.cut_off(asked),
         Err(Failure::Answered(response)) => return response,
     };
-    if !forward::is_json(&response) {
+    let Some(encoding) = forward::encoding(&response) else {
         return response;
-    }
+    };
     let options = asked.options();
     let version = options
         .resource_version
@@ -59,6 +60,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
     let passing = Passing {
         agent: Rc::clone(agent),
         collection,
+        encoding,
         again,
         // The objects that are there come in any order of versions: where that is broken off nothing can be taken up.
         initial: options.send_initial_events == Some(true) || version.is_none(),
@@ -73,6 +75,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
 struct Passing {
     agent: Rc<Agent>,
     collection: Collection,
+    encoding: Encoding,
     again: Option<Request>,
     initial: bool,
     told: ResourceVersion,
@@ -105,8 +108,8 @@ impl Passing {
 
     /// Passes events on until the server ends the watch, or the line does.
     async fn pass(&mut self, body: &mut Body, sink: &mut Sink) -> Result<(), Error> {
-        let broken = |error: json::Error| Error::local("read the watch", &error);
-        let mut decoder = WatchDecoder::new(OBJECT_LIMIT);
+        let broken = |error: Unreadable| Error::local("read the watch", &error);
+        let mut decoder = WatchDecoder::new(self.encoding, OBJECT_LIMIT);
         while let Some(chunk) = body.next().await {
             decoder.push(&chunk?).map_err(broken)?;
             let mut out = Vec::new();
@@ -126,7 +129,7 @@ impl Passing {
                     }
                 };
                 if passes {
-                    watch::encode(event.kind, event.object, &mut out);
+                    watch::encode(self.encoding, event.kind, event.object, &mut out);
                 }
                 if let Ok(meta) = object::meta(event.object)
                     && let Some(version) = meta.resource_version
@@ -156,7 +159,9 @@ impl Passing {
             };
             request.target = request::resumed(&request.target, self.told);
             match upstream.send(request).await {
-                Ok(response) if forward::is_json(&response) => return Ok(Some(response.body)),
+                Ok(response) if forward::encoding(&response) == Some(self.encoding) => {
+                    return Ok(Some(response.body));
+                }
                 Ok(response)
                     if response.status.is_client_error()
                         && response.status != StatusCode::TOO_MANY_REQUESTS =>
@@ -165,7 +170,7 @@ impl Passing {
                         "too old resource version: {} (the line was cut; list again)",
                         self.told
                     ));
-                    return Err(watch::error(&status.to_json()));
+                    return Err(watch::error(self.encoding, &status));
                 }
                 Ok(_) | Err(_) => {
                     Timer::after(BACKOFF.delay(attempt, process::random())).await;

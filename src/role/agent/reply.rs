@@ -7,13 +7,15 @@ use crate::io::http::HeaderMap;
 use crate::io::http::HeaderValue;
 use crate::io::http::Response;
 use crate::io::http::StatusCode;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::status::Status;
+use crate::wire::status;
 
-/// A `Status` as an answer, with `Retry-After` when it has one.
-pub fn status(status: &Status) -> Response {
+/// A `Status` as an answer in `encoding`, with `Retry-After` when it has one.
+pub fn status(encoding: Encoding, status: &Status) -> Response {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = status.to_json();
-    let mut response = with_body(code, Body::full(body));
+    let body = status::encode(encoding, status);
+    let mut response = with_body(code, encoding.media_type(), Body::full(body));
     if let Some(seconds) = status.retry_after_seconds {
         response
             .headers
@@ -22,10 +24,10 @@ pub fn status(status: &Status) -> Response {
     response
 }
 
-/// A JSON answer.
-pub fn with_body(code: StatusCode, body: Body) -> Response {
+/// An answer of a media type.
+pub fn with_body(code: StatusCode, media_type: &'static str, body: Body) -> Response {
     let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("content-type", HeaderValue::from_static(media_type));
     headers.insert(
         "cache-control",
         HeaderValue::from_static("no-cache, private"),
@@ -40,10 +42,11 @@ pub fn with_body(code: StatusCode, body: Body) -> Response {
 
 /// What the API server says of its health.
 pub fn healthy() -> Response {
-    let mut response = with_body(StatusCode::OK, Body::full("ok"));
-    let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers.insert("content-type", text);
-    response
+    with_body(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        Body::full("ok"),
+    )
 }
 
 /// Marks an answer that the mirror gave while cut off; users of kubectl see it (RFC 7234 5.5.2, warn-code 299).

@@ -1,14 +1,17 @@
 //! What one client may see of a collection's log: the filters, and the narrower question that a broader log answers.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::k8s::collection::Collection;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::status::Status;
 use crate::rule::filter::Chain;
 use crate::state::mirror::Stored;
 use crate::state::mirror::TypeMeta;
 use crate::wire::field;
+use crate::wire::media::Shape;
 use crate::wire::object;
 
 /// One client's view.
@@ -22,7 +25,7 @@ pub struct View {
 impl View {
     /// The view of `asked` on a log of `held`. A field that can't be selected by is refused as the server would.
     pub fn new(chain: &Rc<Chain>, asked: &Collection, held: &Collection) -> Result<Self, Status> {
-        let narrow = asked != held;
+        let narrow = !asked.covers(held);
         if narrow {
             for (name, _, _) in asked.fields.terms() {
                 if !field::selectable(&asked.resource, name) {
@@ -67,22 +70,27 @@ impl View {
     }
 }
 
-/// What is shown of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// All of it.
-    Object,
-    /// Its metadata.
-    Metadata,
-}
-
 impl Shape {
-    /// The object as it stands alone.
-    pub fn show(self, stored: Stored, of: &TypeMeta) -> Vec<u8> {
+    /// The object as it stands in a list.
+    pub fn item(self, stored: &Stored) -> Cow<'_, [u8]> {
         match self {
-            Self::Object => alone(stored, of),
+            Self::Object => Cow::Borrowed(&stored.object),
             // What has no metadata was never an object.
-            Self::Metadata => object::metadata_only(&stored.object).unwrap_or_default(),
+            Self::Metadata => object::metadata_only(&stored.object)
+                .unwrap_or_default()
+                .into(),
+        }
+    }
+
+    /// The object as it stands alone.
+    pub fn alone(self, stored: Stored, of: &TypeMeta) -> Vec<u8> {
+        match (self, of.encoding) {
+            (Self::Object, _) => alone(stored, of),
+            (Self::Metadata, Encoding::Json) => self.item(&stored).into_owned(),
+            (Self::Metadata, Encoding::Protobuf) => {
+                let of = self.of(of);
+                object::with_type(&self.item(&stored), &of.kind, &of.api_version)
+            }
         }
     }
 
@@ -94,6 +102,7 @@ impl Shape {
                 kind: "PartialObjectMetadata".to_owned(),
                 api_version: "meta.k8s.io/v1".to_owned(),
                 typed: true,
+                encoding: of.encoding,
             },
         }
     }

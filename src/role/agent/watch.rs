@@ -30,7 +30,6 @@ use crate::role::agent::offline;
 use crate::role::agent::passed;
 use crate::role::agent::reply;
 use crate::role::agent::tally::By;
-use crate::role::agent::view::Shape;
 use crate::role::agent::view::View;
 use crate::rule::filter::Outcome;
 use crate::rule::filter::outcome;
@@ -41,6 +40,7 @@ use crate::state::mirror::Log;
 use crate::state::mirror::Next;
 use crate::state::mirror::Snapshot;
 use crate::state::mirror::TypeMeta;
+use crate::wire::media::Shape;
 use crate::wire::object;
 use crate::wire::request::Verb;
 use crate::wire::watch;
@@ -79,7 +79,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
         // The server has its own words for it; offline we use ours.
         Err(status) => {
             if agent.upstream.health() == Health::Unhealthy {
-                return reply::status(&status);
+                return reply::status(asked.status(), &status);
             }
             return forward::forward(agent, asked, request).await;
         }
@@ -105,21 +105,21 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
         // Its own log never was complete; a broader one may answer. That one must be followed then, or what changes would
         // never reach this watch when the line is back.
         Ready::Unknown => {
-            let broader = offline::best(agent, &collection).and_then(|log| {
-                Some((
-                    agent.followers.attach(log.name(), asked.identity()).ok()?,
-                    log,
-                ))
+            let broader = offline::best(agent, asked, &collection).and_then(|log| {
+                let reader = agent.followers.attach(log.name(), asked.identity());
+                let reader = reader.map_err(|_| offline::unknown(asked))?;
+                Ok((reader, log))
             });
             match broader {
-                Some((broader, log)) => {
+                Ok((broader, log)) => {
                     reader = broader;
                     log
                 }
-                None => {
-                    let mut status = offline::unknown(asked);
-                    status.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
-                    return reply::status(&status);
+                Err(mut status) => {
+                    if status.code == 503 {
+                        status.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+                    }
+                    return reply::status(asked.status(), &status);
                 }
             }
         }
@@ -127,7 +127,7 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
     agent.tally().answered(Verb::Watch, By::Mirror);
     match serve(agent, asked, &collection, start, reader, log) {
         Ok(response) => response,
-        Err(status) => reply::status(&status),
+        Err(status) => reply::status(asked.status(), &status),
     }
 }
 
@@ -177,19 +177,19 @@ fn serve(
         .resource_version
         .as_deref()
         .and_then(ResourceVersion::parse);
-    let expired = |message: String| {
-        let line = watch::error(&Status::expired(&message).to_json());
-        Ok(reply::with_body(StatusCode::OK, Body::full(line)))
-    };
+    let encoding = log.type_meta().ok_or_else(unknown)?.encoding;
+    let shape = asked
+        .shape(encoding)
+        .ok_or_else(|| offline::not_acceptable(encoding))?;
+    let stream_of = |body| reply::with_body(StatusCode::OK, encoding.stream_type(), body);
+    let ended = |status: &Status| Ok(stream_of(Body::full(watch::error(encoding, status))));
+    let expired = |message: String| ended(&Status::expired(&message));
     let (snapshot, cursor) = match start {
         Start::Objects => {
             // Rule 6 of kubernetes-wire 3.6: initial events not older than a version that was never known here.
             if cut_off && wanted.is_some_and(|wanted| wanted > known) {
                 let status = Status::too_large_version(wanted.unwrap_or_default(), complete);
-                return Ok(reply::with_body(
-                    StatusCode::OK,
-                    Body::full(watch::error(&status.to_json())),
-                ));
+                return ended(&status);
             }
             let (snapshot, cursor) = log
                 .cursor_from_start()
@@ -237,7 +237,7 @@ fn serve(
         cursor,
         log: Rc::clone(&log),
         view,
-        shape: asked.shape(),
+        shape,
         bookmarks: asked.options().allow_watch_bookmarks,
         // A client that is ahead of us online hears nothing before its own version.
         told: match asked
@@ -252,8 +252,7 @@ fn serve(
         ends: Instant::now() + lasts,
         _reader: reader,
     };
-    let mut response =
-        reply::with_body(StatusCode::OK, Body::generate(move |sink| stream.run(sink)));
+    let mut response = stream_of(Body::generate(move |sink| stream.run(sink)));
     if cut_off {
         reply::aged(&mut response, offline::age(&log));
     }
@@ -287,7 +286,12 @@ impl Stream {
             while let Some(stored) = snapshot.next() {
                 let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
                 if self.view.admits(&stored.key, &stored.object) {
-                    watch::encode(EventType::Added, &self.shape.show(stored, &of), &mut out);
+                    watch::encode(
+                        of.encoding,
+                        EventType::Added,
+                        &self.shape.alone(stored, &of),
+                        &mut out,
+                    );
                 }
                 if out.len() >= CHUNK {
                     sink.send(Bytes::from(std::mem::take(&mut out))).await;
@@ -296,6 +300,7 @@ impl Stream {
             self.told = snapshot.version().max(self.log.told().unwrap_or_default());
             if self.bookmarks {
                 out.extend_from_slice(&watch::bookmark(
+                    shown.encoding,
                     &shown.api_version,
                     &shown.kind,
                     self.told,
@@ -324,7 +329,7 @@ impl Stream {
                 }
                 Next::Reset => {
                     let status = Status::expired("the server's history was replaced; list again");
-                    out.extend_from_slice(&watch::error(&status.to_json()));
+                    out.extend_from_slice(&watch::error(shown.encoding, &status));
                     sink.send(Bytes::from(out)).await;
                     return Ok(());
                 }
@@ -334,6 +339,7 @@ impl Stream {
                     if self.bookmarks && (now >= bookmark || over) {
                         self.told = self.told.max(self.cursor.version());
                         out.extend_from_slice(&watch::bookmark(
+                            shown.encoding,
                             &shown.api_version,
                             &shown.kind,
                             self.told,
@@ -404,7 +410,7 @@ impl Stream {
             Some(former) if kind == EventType::Deleted && !deleted => {
                 let former = object::with_resource_version(&former, version)
                     .map_err(|error| Error::local("read the mirror", &error))?;
-                self.shape.show(
+                self.shape.alone(
                     crate::state::mirror::Stored {
                         object: former,
                         ..change.stored
@@ -412,9 +418,9 @@ impl Stream {
                     of,
                 )
             }
-            _ => self.shape.show(change.stored, of),
+            _ => self.shape.alone(change.stored, of),
         };
-        watch::encode(kind, &object, out);
+        watch::encode(of.encoding, kind, &object, out);
         Ok(())
     }
 }

@@ -39,6 +39,7 @@ mod tests {
             namespace: None,
             labels: Default::default(),
             fields: Default::default(),
+            encoding: Default::default(),
             credential: Credential::Agent,
         };
         let admits = |namespace: &str, name: &str| {

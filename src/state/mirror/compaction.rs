@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::io::flash::File;
 use crate::io::worker;
+use crate::k8s::encoding::Encoding;
 use crate::state::mirror::Error;
 use crate::state::mirror::LOG;
 use crate::state::mirror::NEW;
@@ -193,6 +194,7 @@ impl Copier {
                 kind: &meta.kind,
                 api_version: &meta.api_version,
                 typed: meta.typed,
+                protobuf: meta.encoding == Encoding::Protobuf,
             })?;
         }
         self.append(&Record::Oldest {

@@ -205,11 +205,13 @@ impl Staged {
                 kind,
                 api_version,
                 typed,
+                protobuf,
             } => {
                 self.type_meta = Some(TypeMeta {
                     kind: kind.to_owned(),
                     api_version: api_version.to_owned(),
                     typed,
+                    encoding: record::encoding(protobuf),
                 });
             }
             Record::Put(_)

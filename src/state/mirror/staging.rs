@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::io::worker;
+use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
@@ -440,6 +441,7 @@ fn type_record(type_meta: &TypeMeta) -> Record<'_> {
         kind: &type_meta.kind,
         api_version: &type_meta.api_version,
         typed: type_meta.typed,
+        protobuf: type_meta.encoding == Encoding::Protobuf,
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn collection(resource: &str) -> Collection {
         namespace: None,
         labels: Default::default(),
         fields: Default::default(),
+        encoding: Default::default(),
         credential: Default::default(),
     }
 }
@@ -43,6 +44,7 @@ pub(crate) fn type_meta() -> TypeMeta {
         kind: "ConfigMap".into(),
         api_version: "v1".into(),
         typed: true,
+        encoding: Default::default(),
     }
 }
 
