@@ -1,6 +1,6 @@
 //! What a request asks, in the words that routing and answering need.
 
-use crate::io::digest;
+use crate::io::crypto;
 use crate::io::http::HeaderMap;
 use crate::io::http::Method;
 use crate::io::http::Request;
@@ -210,7 +210,7 @@ fn credential(identity: &HeaderMap) -> Credential {
         .map(|(name, value)| [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat())
         .collect();
     lines.sort();
-    Credential::Caller(digest::sha256_hex(&lines.concat()))
+    Credential::Caller(crypto::sha256_hex(&lines.concat()))
 }
 
 /// A field's values, as one.

@@ -12,7 +12,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::io::digest;
+use crate::io::crypto;
 use crate::io::gzip::Gunzip;
 use crate::io::http::Body;
 use crate::io::http::Bytes;
@@ -276,7 +276,7 @@ impl Place {
         );
         Self {
             collection: collection(asked.credential()),
-            key: ObjectKey::new("", &digest::sha256_hex(name.as_bytes())),
+            key: ObjectKey::new("", &crypto::sha256_hex(name.as_bytes())),
         }
     }
 
