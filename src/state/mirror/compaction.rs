@@ -56,7 +56,7 @@ impl Log {
         state.loaded
             && state.complete.is_some()
             && !state.staged
-            && !state.sealed
+            && !state.read_only
             && (state.unsound || dead > live.saturating_add(SLACK))
             && state.end >= state.compact_from
     }

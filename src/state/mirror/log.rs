@@ -251,8 +251,8 @@ impl Log {
 
     /// Appends whole committed frames in line: a short write to the page cache.
     pub(crate) fn append(&self, state: &mut State, frames: &[u8]) -> Result<(), Error> {
-        if state.sealed {
-            return Err(Error::Sealed);
+        if state.read_only {
+            return Err(Error::ReadOnly);
         }
         let end = state.end.saturating_add(frames.len() as u64);
         if !self.shared.room(self, end) {
@@ -314,7 +314,7 @@ impl Log {
             .clone()
             .map_or_else(|| self.shared.flash.open(&self.file_name), Ok);
         if file.and_then(|file| file.truncate(state.end)).is_err() {
-            state.sealed = true;
+            state.read_only = true;
         }
         self.changed.notify();
         error
@@ -361,7 +361,7 @@ impl Log {
 
     pub(crate) fn is_failing(&self) -> bool {
         let state = self.state.borrow();
-        state.sealed || state.unsound || state.stalled
+        state.read_only || state.unsound || state.stalled
     }
 
     /// The bytes of its file that count.

@@ -327,8 +327,8 @@ impl Writer {
             } else {
                 self.log.create(&mut state)?
             };
-            if state.sealed {
-                return Err(Error::Sealed);
+            if state.read_only {
+                return Err(Error::ReadOnly);
             }
             if staging.at.saturating_add(staging.buffer.len() as u64) > self.log.shared.share() {
                 return Err(Error::Full);
