@@ -382,7 +382,18 @@ impl Staging {
     /// Stages one record; where it will stand.
     fn stage(&mut self, log: &Log, state: &mut State, record: &Record<'_>) -> Result<Place, Error> {
         self.open(log, state)?;
-        self.append(record)
+        let (Record::Put(item) | Record::Delete(item)) = record else {
+            return self.append(record);
+        };
+        let sealed = log.seal(item)?;
+        let item = Item {
+            object: &sealed,
+            ..*item
+        };
+        self.append(&match record {
+            Record::Delete(_) => Record::Delete(item),
+            _ => Record::Put(item),
+        })
     }
 
     /// Starts writing, with the first thing that differs.
@@ -394,6 +405,9 @@ impl Staging {
         if !state.exists {
             self.buffer.extend_from_slice(&MAGIC);
             record::append(&mut self.buffer, &Record::Head(Head::new(&log.name)))?;
+            if let Some(sealed) = log.seal_record() {
+                record::append(&mut self.buffer, &sealed)?;
+            }
         }
         log.mark(state, &mut self.buffer)?;
         (self.open, state.staged) = (true, true);
