@@ -38,6 +38,7 @@ pub mod wire {
     pub mod object;
     pub mod record;
     pub mod request;
+    pub mod token;
     pub mod watch;
 }
 

@@ -46,6 +46,11 @@ impl Accept {
         self.clauses.contains(&Form::Json)
     }
 
+    /// Objects as protobuf are among what is accepted.
+    pub fn protobuf(&self) -> bool {
+        self.clauses.contains(&Form::Protobuf)
+    }
+
     /// The first choice is something else than objects.
     pub fn transform(&self) -> bool {
         let first = self.clauses.iter().find(|form| **form != Form::Other);

@@ -7,6 +7,7 @@ use crate::io::http::Request;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::status::Status;
 use crate::role::agent::view::Shape;
 use crate::rule::retention;
@@ -132,6 +133,28 @@ impl Asked {
         &self.credential
     }
 
+    /// Namespace and name of the service account whose token is asked for, with nothing that makes it something else
+    /// (`dryRun`).
+    pub fn token_of(&self) -> Option<(&str, &str)> {
+        let request = self.info.resource.as_ref()?;
+        let GroupVersionResource {
+            group,
+            version,
+            resource,
+        } = &request.resource;
+        let plain = self.method == Method::POST
+            && (group.as_str(), version.as_str(), resource.as_str())
+                == ("", "v1", "serviceaccounts")
+            && request.subresource.as_deref() == Some("token")
+            && self
+                .options()
+                .unknown
+                .iter()
+                .all(|name| name.starts_with("field"));
+        let names = (request.namespace.as_deref()?, request.name.as_deref()?);
+        plain.then_some(names)
+    }
+
     /// Whether it asks how this endpoint is.
     pub fn is_health(&self) -> bool {
         matches!(
@@ -178,6 +201,7 @@ impl Asked {
             upgrade: self.upgrade,
             collection: self.mirrored,
             document: self.method == Method::GET && self.info.is_document(),
+            token: self.token_of().is_some(),
             cloud_form: self.cloud_form,
             json: self.json || self.metadata,
             version: self.version(),

@@ -1,0 +1,357 @@
+//! The tokens that the API server gave while it could be reached: kept, so that pods that mount one start without it.
+//!
+//! They lie in a log of their own for each credential, sealed, under the digest of what was asked (`wire::token`), the newest
+//! for the same only. One is written for each that the server gives, and synced before it is passed on: a pod's start after
+//! the next power cut depends on it.
+//!
+//! # When one is dropped
+//!
+//! - Its pod is gone: a mirrored collection of pods says so, by an event or by a list without it. Only collections that a
+//!   pod can't leave while it lives count: of all pods, of a node, of a name or a namespace.
+//! - It ended [`OLD`] ago when another one is given. Its asker asks again long before the end, so nobody does any more.
+//!   Not while cut off, and not by the clock alone: it may be wrong then, and an ended token still starts a pod.
+//! - There are more than [`MOST`]: the one that ends first.
+//!
+//! What was dropped is not given out any more; its sealed bytes leave the flash with the log's next compaction.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use smol::future::FutureExt;
+
+use crate::io::crypto;
+use crate::io::latest::Notify;
+use crate::k8s::collection::Collection;
+use crate::k8s::collection::Credential;
+use crate::k8s::object::ObjectKey;
+use crate::k8s::object::ResourceVersion;
+use crate::k8s::resource::GroupVersionResource;
+use crate::rule::retention;
+use crate::state::mirror;
+use crate::state::mirror::Cursor;
+use crate::state::mirror::Log;
+use crate::state::mirror::Lookup;
+use crate::state::mirror::Mirror;
+use crate::state::mirror::Next;
+use crate::state::mirror::TypeMeta;
+use crate::wire::object;
+use crate::wire::token::Kept;
+use crate::wire::token::Spec;
+
+/// How many tokens are kept.
+const MOST: usize = 1024;
+/// How long after its end a token is kept, in seconds: 30 days.
+const OLD: u64 = 30 * 24 * 3600;
+/// How long an answer waits for its sync at the most; it goes on behind it.
+const SYNC: Duration = Duration::from_secs(1);
+/// How long a collection of pods that is new may go unnoticed.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Where a token is kept: who asked for it, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    credential: Credential,
+    key: ObjectKey,
+}
+
+impl Place {
+    /// The place of what `credential` asks for a service account; none for names that are none.
+    pub fn new(
+        credential: &Credential,
+        namespace: &str,
+        service_account: &str,
+        spec: &Spec,
+    ) -> Option<Self> {
+        let text = spec.text(namespace, service_account)?;
+        Some(Self {
+            credential: credential.clone(),
+            key: ObjectKey::new("", &crypto::sha256_hex(text.as_bytes())),
+        })
+    }
+
+    /// The collection of all tokens that were given with one right.
+    pub fn collection(&self) -> Collection {
+        collection(&self.credential)
+    }
+}
+
+fn collection(credential: &Credential) -> Collection {
+    Collection {
+        resource: GroupVersionResource::new("", "", retention::TOKENS),
+        namespace: None,
+        labels: Default::default(),
+        fields: Default::default(),
+        credential: credential.clone(),
+    }
+}
+
+/// Whether a collection is one of tokens.
+pub fn is_tokens(collection: &Collection) -> bool {
+    collection.resource.resource == retention::TOKENS
+}
+
+/// What must be known of a token without opening it.
+struct Held {
+    pod: String,
+    expires: u64,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Tokens that would be given out.
+    pub held: usize,
+    /// Those of them whose life is over.
+    pub expired: usize,
+}
+
+/// All tokens that are kept.
+pub struct Tokens {
+    mirror: Rc<Mirror>,
+    held: RefCell<BTreeMap<Place, Held>>,
+    /// Places in the logs of pods; what stands before them was seen.
+    pods: RefCell<Vec<Cursor>>,
+    noted: Notify,
+}
+
+impl Tokens {
+    /// The tokens in the mirror, from earlier lives too.
+    pub fn open(mirror: Rc<Mirror>) -> Rc<Self> {
+        let tokens = Self {
+            held: RefCell::default(),
+            pods: RefCell::default(),
+            noted: Notify::new(),
+            mirror,
+        };
+        let logs = tokens.mirror.logs().into_iter();
+        for log in logs.filter(|log| is_tokens(log.name())) {
+            if let Err(error) = tokens.read(&log) {
+                log::warn!("tokens can't be read: {error}");
+            }
+        }
+        // What the mirror knows of pods now is older than the first list that may miss one.
+        let gone = tokens.drain();
+        debug_assert!(gone.is_empty(), "a new cursor has nothing to tell");
+        Rc::new(tokens)
+    }
+
+    fn read(&self, log: &Log) -> Result<(), mirror::Error> {
+        let Some(log) = self.mirror.find(log.name()) else {
+            return Ok(());
+        };
+        let Some(mut snapshot) = log.snapshot()? else {
+            return Ok(());
+        };
+        while let Some(stored) = snapshot.next() {
+            let stored = stored?;
+            if let Some(kept) = Kept::decode(&stored.object) {
+                let place = Place {
+                    credential: log.name().credential.clone(),
+                    key: stored.key,
+                };
+                self.note(place, &kept);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, place: Place, kept: &Kept) {
+        let held = Held {
+            pod: kept.pod.clone(),
+            expires: kept.expires,
+        };
+        self.held.borrow_mut().insert(place, held);
+    }
+
+    /// The token that was given last for what is asked.
+    pub fn find(&self, place: &Place) -> Result<Option<Kept>, mirror::Error> {
+        let Some(log) = self.mirror.find(&place.collection()) else {
+            return Ok(None);
+        };
+        match log.lookup(&place.key)? {
+            Lookup::Found(stored) => Ok(Kept::decode(&stored.object)),
+            Lookup::Absent | Lookup::Unknown => Ok(None),
+        }
+    }
+
+    /// How many there are at `now` (seconds since 1970).
+    pub fn count(&self, now: u64) -> Count {
+        let mut count = Count::default();
+        for (place, held) in self.held.borrow().iter() {
+            // A log that was damaged took its tokens along.
+            let log = self.mirror.find(&place.collection());
+            if log.is_some_and(|log| log.version_of(place.key.as_str()).is_some()) {
+                count.held += 1;
+                count.expired += usize::from(held.expires <= now);
+            }
+        }
+        count
+    }
+
+    /// Keeps what the server gave, instead of an earlier one for the same. Ready when it would survive a power cut, or when
+    /// the flash is too slow to wait for it.
+    pub async fn keep(&self, place: &Place, kept: &Kept, now: u64) -> Result<(), mirror::Error> {
+        let log = self.mirror.ensure(&place.collection(), Duration::ZERO)?;
+        {
+            let mut writer = log.writer_wait().await;
+            if log.complete().is_none() {
+                let of = type_meta();
+                writer.begin(Some(&of))?;
+                writer.commit(ResourceVersion(1), &of).await?;
+            }
+            writer.put(&place.key, following(&log), false, &kept.encode())?;
+        }
+        self.note(place.clone(), kept);
+        self.noted.notify();
+        self.drop_all(self.surplus(now)).await;
+        let late = async {
+            smol::Timer::after(SYNC).await;
+            Ok(())
+        };
+        log.sync().or(late).await
+    }
+
+    /// Which ones are too old or too many.
+    fn surplus(&self, now: u64) -> Vec<Place> {
+        let held = self.held.borrow();
+        let mut by_end: Vec<(u64, &Place)> =
+            held.iter().map(|(place, h)| (h.expires, place)).collect();
+        by_end.sort();
+        let many = by_end.len().saturating_sub(MOST);
+        let old = by_end.partition_point(|(end, _)| end.saturating_add(OLD) < now);
+        let surplus = by_end.into_iter().take(many.max(old));
+        surplus.map(|(_, place)| place.clone()).collect()
+    }
+
+    /// Drops what is bound to pods that are gone, until it is dropped itself.
+    pub async fn tend(&self) {
+        loop {
+            let noted = self.noted.wait();
+            let gone = self.drain();
+            if !gone.is_empty() {
+                self.drop_all(self.bound_to(&gone)).await;
+                // More may have happened meanwhile.
+                continue;
+            }
+            let logs = self.watched();
+            let changed = any(logs.iter().map(|log| log.changed()));
+            let idle = self.held.borrow().is_empty();
+            let look = async {
+                if idle {
+                    std::future::pending::<()>().await;
+                }
+                smol::Timer::after(LOOK).await;
+            };
+            noted.or(changed).or(look).await;
+        }
+    }
+
+    fn bound_to(&self, pods: &[String]) -> Vec<Place> {
+        let held = self.held.borrow();
+        let bound = held.iter().filter(|(_, held)| pods.contains(&held.pod));
+        bound.map(|(place, _)| place.clone()).collect()
+    }
+
+    fn watched(&self) -> Vec<Rc<Log>> {
+        let pods = self.pods.borrow();
+        pods.iter().map(|cursor| Rc::clone(cursor.log())).collect()
+    }
+
+    /// The uids of the pods that went since the last look.
+    fn drain(&self) -> Vec<String> {
+        let mut pods = self.pods.borrow_mut();
+        if self.held.borrow().is_empty() {
+            pods.clear();
+            return Vec::new();
+        }
+        let mut gone = Vec::new();
+        // One whose log is gone or has started anew goes, and comes back at the log's end.
+        pods.retain_mut(|cursor| {
+            loop {
+                match cursor.next() {
+                    Ok(Next::Change(change)) if change.deleted => {
+                        let uid = object::text_at(&change.stored.object, &["metadata", "uid"]);
+                        gone.extend(uid.ok().flatten().filter(|uid| !uid.is_empty()));
+                    }
+                    Ok(Next::Change(_)) => {}
+                    Ok(Next::Idle) => return true,
+                    Ok(Next::Reset) | Err(_) => return false,
+                }
+            }
+        });
+        for log in self.mirror.logs() {
+            let known = pods.iter().any(|cursor| Rc::ptr_eq(cursor.log(), &log));
+            if !known
+                && tells_of_pods(log.name())
+                && let Some(log) = self.mirror.find(log.name())
+                && let Some(complete) = log.complete()
+                && let Ok(cursor) = log.cursor(complete)
+            {
+                pods.push(cursor);
+            }
+        }
+        gone
+    }
+
+    async fn drop_all(&self, places: Vec<Place>) {
+        for place in places {
+            self.held.borrow_mut().remove(&place);
+            let Some(log) = self.mirror.find(&place.collection()) else {
+                continue;
+            };
+            let mut writer = log.writer_wait().await;
+            if log.version_of(place.key.as_str()).is_some()
+                && let Err(error) = writer.delete(&place.key, following(&log), false, b"")
+            {
+                log::warn!("a token is not dropped: {error}");
+            }
+        }
+    }
+}
+
+/// The version of what is written next: the log's own count.
+fn following(log: &Log) -> ResourceVersion {
+    let ResourceVersion(last) = log.complete().unwrap_or_default();
+    ResourceVersion(last.saturating_add(1))
+}
+
+fn type_meta() -> TypeMeta {
+    TypeMeta {
+        kind: "Token".to_owned(),
+        api_version: "toono".to_owned(),
+        typed: false,
+    }
+}
+
+/// Whether a pod that leaves the collection has left the node: nothing that it is selected by changes while it lives.
+fn tells_of_pods(collection: &Collection) -> bool {
+    let resource = &collection.resource;
+    (resource.group.as_str(), resource.resource.as_str()) == ("", "pods")
+        && collection.labels.is_empty()
+        && collection.fields.terms().all(|(field, negated, _)| {
+            !negated
+                && matches!(
+                    field,
+                    "metadata.name" | "metadata.namespace" | "spec.nodeName"
+                )
+        })
+}
+
+/// Ready with the first of them; never when there is none.
+async fn any(futures: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut futures: Vec<Pin<Box<_>>> = futures.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        let ready = futures.iter_mut().any(|f| f.poll(context).is_ready());
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
