@@ -9,7 +9,7 @@
 //! - Its pod is gone: a mirrored collection of pods says so, by an event or by a list without it. Only collections that a
 //!   pod can't leave while it lives count: of all pods, of a node, of a name or a namespace.
 //! - It ended [`OLD`] ago when another one is given. Its asker asks again long before the end, so nobody does any more.
-//!   Not while cut off, and not by the clock alone: it may be wrong then, and an ended token still starts a pod.
+//!   Not while cut off: an ended token still starts a pod.
 //! - There are more than [`MOST`]: the one that ends first.
 //!
 //! What was dropped is not given out any more; its sealed bytes leave the flash with the log's next compaction.
@@ -208,7 +208,9 @@ impl Tokens {
         }
         self.note(place.clone(), kept);
         self.noted.notify();
-        self.drop_all(self.surplus(now)).await;
+        // This node's clock may be far ahead, so the end that the server gave counts too.
+        self.drop_all(self.surplus(place, now.min(kept.expires)))
+            .await;
         let late = async {
             smol::Timer::after(SYNC).await;
             Ok(())
@@ -216,13 +218,14 @@ impl Tokens {
         log.sync().or(late).await
     }
 
-    /// Which ones are too old or too many.
-    fn surplus(&self, now: u64) -> Vec<Place> {
+    /// Which ones beside the one that was just given are too old or too many.
+    fn surplus(&self, given: &Place, now: u64) -> Vec<Place> {
         let held = self.held.borrow();
+        let others = held.iter().filter(|(place, _)| *place != given);
         let mut by_end: Vec<(u64, &Place)> =
-            held.iter().map(|(place, h)| (h.expires, place)).collect();
+            others.map(|(place, held)| (held.expires, place)).collect();
         by_end.sort();
-        let many = by_end.len().saturating_sub(MOST);
+        let many = (by_end.len() + 1).saturating_sub(MOST);
         let old = by_end.partition_point(|(end, _)| end.saturating_add(OLD) < now);
         let surplus = by_end.into_iter().take(many.max(old));
         surplus.map(|(_, place)| place.clone()).collect()
