@@ -358,3 +358,167 @@ async fn any(futures: impl Iterator<Item = impl Future<Output = ()>>) {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::io::crypto::Key;
+    use crate::io::flash::memory::Memory;
+    use crate::io::flash::memory::Random;
+    use crate::wire::token::Encoding;
+
+    fn mirror(flash: &Memory) -> Rc<Mirror> {
+        let options = mirror::Options {
+            sync_window: Duration::from_secs(30),
+            stamp: |_, _| None,
+            same: |_, _| true,
+            cap: 64 << 20,
+        };
+        Mirror::open(Arc::new(flash.clone()), options, Key::new(&[7; 32])).expect("a folder")
+    }
+
+    /// What is asked for with an audience of its own.
+    fn place(number: usize) -> Place {
+        let body = format!(r#"{{"spec":{{"audiences":["a-{number}"]}}}}"#);
+        let spec = Spec::read(Encoding::Json, body.as_bytes()).expect("a request");
+        Place::new(&Credential::Agent, "ns", "sa", &spec).expect("names")
+    }
+
+    fn kept(number: usize, expires: u64) -> Kept {
+        Kept {
+            content_type: "application/json".into(),
+            pod: format!("pod-{number}"),
+            expires,
+            body: format!("token {number} of {expires}").into_bytes(),
+        }
+    }
+
+    #[test]
+    fn there_are_never_too_many_and_the_one_that_ends_first_leaves() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let tokens = Tokens::open(mirror(&flash));
+            for number in 0..MOST {
+                // The second one ends first.
+                let expires = if number == 1 { 5_000 } else { 10_000 };
+                let kept = kept(number, expires);
+                tokens.keep(&place(number), &kept, 0).await.expect("kept");
+            }
+            assert_eq!(tokens.count(0).held, MOST);
+            // Also when the new one ends before them all.
+            tokens
+                .keep(&place(MOST), &kept(MOST, 1), 0)
+                .await
+                .expect("kept");
+            for tokens in [&tokens, &Tokens::open(mirror(&flash.after_kill()))] {
+                assert_eq!(tokens.count(0).held, MOST);
+                assert_eq!(tokens.count(10_000).expired, MOST);
+                assert_eq!(tokens.find(&place(1)).expect("readable"), None);
+                for there in [0, 2, MOST] {
+                    let found = tokens.find(&place(there)).expect("readable");
+                    assert_eq!(found.map(|kept| kept.pod), Some(format!("pod-{there}")));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn one_that_ended_long_ago_leaves_when_another_is_given_and_not_by_a_wrong_clock() {
+        smol::block_on(async {
+            let tokens = Tokens::open(mirror(&Memory::default()));
+            let now = 1_790_000_000;
+            let ends = [now - OLD - 1, now - OLD, now, now + 3_600];
+            for (number, expires) in ends.into_iter().enumerate() {
+                let kept = kept(number, expires);
+                // Nothing is old for a clock that stands at 1970.
+                tokens.keep(&place(number), &kept, 0).await.expect("kept");
+            }
+            assert_eq!(
+                tokens.count(now),
+                Count {
+                    held: 4,
+                    expired: 3
+                }
+            );
+            assert_eq!(
+                tokens.count(0),
+                Count {
+                    held: 4,
+                    expired: 0
+                }
+            );
+            let again = kept(3, now + 3_600);
+            tokens.keep(&place(3), &again, now).await.expect("kept");
+            assert_eq!(
+                tokens.count(now),
+                Count {
+                    held: 3,
+                    expired: 2
+                }
+            );
+            // A clock that is ten years ahead makes all of them look old.
+            let ahead = now + 10 * 365 * 24 * 3_600;
+            let again = kept(3, now + 3_600);
+            tokens.keep(&place(3), &again, ahead).await.expect("kept");
+            let left = tokens.count(now).held;
+            assert_eq!(left, 2, "an hour more than was right, not ten years");
+        });
+    }
+
+    #[test]
+    fn what_was_kept_survives_a_power_cut_at_once_and_is_written_once() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let mirror = mirror(&flash);
+            let tokens = Tokens::open(Rc::clone(&mirror));
+            for round in 0..20 {
+                let kept = kept(1, 100 + round);
+                tokens.keep(&place(1), &kept, 0).await.expect("kept");
+                let stats = mirror.stats();
+                assert_eq!(stats.syncs, round + 1);
+                assert!(stats.written_bytes < 400 + 250 * (round + 1), "{stats:?}");
+                let after = flash.after_power_cut(&mut Random::new(round));
+                let found = Tokens::open(self::mirror(&after)).find(&place(1));
+                assert_eq!(found.expect("readable"), Some(kept));
+            }
+            assert_eq!(tokens.count(0).held, 1);
+            let operations = flash.operations();
+            assert!(tokens.find(&place(1)).expect("readable").is_some());
+            assert_eq!(tokens.find(&place(2)).expect("readable"), None);
+            assert_eq!(flash.operations(), operations, "to read is not to write");
+        });
+    }
+
+    #[test]
+    fn only_collections_that_a_living_pod_never_leaves_tell_that_it_is_gone() {
+        use crate::k8s::selector::FieldSelector;
+        use crate::k8s::selector::LabelSelector;
+        let pods = |labels: &str, fields: &str| Collection {
+            resource: GroupVersionResource::new("", "v1", "pods"),
+            namespace: None,
+            labels: LabelSelector::parse(labels).expect("a selector"),
+            fields: FieldSelector::parse(fields).expect("a selector"),
+            credential: Credential::Agent,
+        };
+        for fields in [
+            "",
+            "spec.nodeName=a",
+            "metadata.name=a,metadata.namespace=b",
+        ] {
+            assert!(tells_of_pods(&pods("", fields)), "{fields}");
+        }
+        for (labels, fields) in [
+            ("a=b", ""),
+            ("", "status.phase=Running"),
+            ("", "spec.nodeName=a,status.phase=Running"),
+            ("", "spec.nodeName!=a"),
+        ] {
+            assert!(!tells_of_pods(&pods(labels, fields)), "{labels} {fields}");
+        }
+        let mut others = pods("", "");
+        others.resource.group = "metrics.k8s.io".into();
+        assert!(!tells_of_pods(&others));
+    }
+}

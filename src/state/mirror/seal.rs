@@ -180,6 +180,32 @@ mod tests {
     }
 
     #[test]
+    fn a_compaction_copies_what_is_sealed_as_it_is() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let log = lived(&flash).await;
+            let flash = flash.after_kill();
+            let mirror = testing::open(&flash);
+            let log = mirror.find(log.name()).expect("complete");
+            let mut writer = log.writer().expect("free");
+            let large = VALUES[0].repeat(1_000);
+            let key = testing::key(1);
+            for version in 6..30 {
+                let put = writer.put(&key, ResourceVersion(version), false, &large);
+                put.expect("an event");
+            }
+            let before = log.file_bytes();
+            mirror.tend(std::time::Instant::now()).await;
+            assert!(log.file_bytes() < before / 4, "{}", log.file_bytes());
+            let bytes = flash.bytes(&log.file_name).expect("a file");
+            assert!(!bytes.windows(7).any(|part| part == b"hunter2"));
+            let (_, objects) = testing::content(&log).expect("opened").expect("complete");
+            let values: Vec<&[u8]> = objects.values().map(|(_, o)| o.as_slice()).collect();
+            assert_eq!(values, [&large[..], VALUES[2]]);
+        });
+    }
+
+    #[test]
     fn an_unchanged_list_writes_nothing() {
         smol::block_on(async {
             let flash = Memory::default();
