@@ -43,6 +43,7 @@ pub mod wire {
     pub mod record;
     pub mod request;
     pub mod status;
+    pub mod token;
     pub mod watch;
 }
 
@@ -57,13 +58,14 @@ pub mod rule {
 
 /// Drivers: one kind of I/O each; they know no Kubernetes.
 pub mod io {
-    pub mod digest;
+    pub mod crypto;
     pub mod flash;
     pub mod gzip;
     pub mod http;
     pub mod latest;
     pub mod net;
     pub mod process;
+    pub mod seal;
     pub mod signal;
     pub mod tls;
     pub mod worker;

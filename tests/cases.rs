@@ -11,6 +11,7 @@ mod offline;
 mod online;
 mod robust;
 mod start;
+mod tokens;
 mod unknown;
 
 use std::collections::BTreeMap;
@@ -172,6 +173,7 @@ fn every_case_is_a_test_or_stands_in_the_list_of_later_ones() {
         include_str!("cases/online.rs"),
         include_str!("cases/robust.rs"),
         include_str!("cases/start.rs"),
+        include_str!("cases/tokens.rs"),
         include_str!("cases/unknown.rs"),
     ];
     let tests = sources

@@ -17,9 +17,11 @@ mod hostile;
 mod leaving;
 mod lists;
 mod operator;
+mod sealed;
 mod servers;
 mod support;
 mod surprises;
+mod tokens;
 mod watches;
 
 use support::scene::Program;

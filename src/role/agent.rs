@@ -1,7 +1,7 @@
 //! The agent: this node's Kubernetes endpoint.
 //!
 //! One request: it is read ([`asked`]), routed (`rule::route`), and answered by the cloud ([`forward`], [`list`],
-//! [`get`], [`document`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
+//! [`get`], [`document`], [`token`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
 //! from the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
 
 pub mod asked;
@@ -15,8 +15,11 @@ pub mod offline;
 pub mod passed;
 pub mod reply;
 pub mod tally;
+pub mod token;
+pub mod tokens;
 pub mod view;
 pub mod watch;
+pub mod whole;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -33,6 +36,7 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
 use crate::role::agent::tally::By;
 use crate::role::agent::tally::Tally;
+use crate::role::agent::tokens::Tokens;
 use crate::rule::filter::Chain;
 use crate::rule::health::Health;
 use crate::rule::route::Route;
@@ -73,6 +77,7 @@ pub struct Agent {
     upstream: Rc<Upstream>,
     mirror: Rc<Mirror>,
     followers: Followers,
+    tokens: Rc<Tokens>,
     chain: Rc<Chain>,
     options: Options,
     draining: Cell<bool>,
@@ -90,6 +95,11 @@ impl Agent {
         executor: Rc<LocalExecutor<'static>>,
     ) -> Rc<Self> {
         let tally = Rc::<Tally>::default();
+        let tokens = Tokens::open(Rc::clone(&mirror));
+        {
+            let tokens = Rc::clone(&tokens);
+            executor.spawn(async move { tokens.tend().await }).detach();
+        }
         let followers = Followers::new(
             Rc::clone(&tally),
             Rc::clone(&upstream),
@@ -101,6 +111,7 @@ impl Agent {
             upstream,
             mirror,
             followers,
+            tokens,
             chain: Rc::new(chain),
             options,
             draining: Cell::new(false),
@@ -124,6 +135,7 @@ impl Agent {
         log::debug!("{} {} route={way:?}", request.method, request.target);
         match way {
             Route::Document => Box::pin(document::document(&self, &asked, request)).await,
+            Route::Token => Box::pin(token::token(&self, &asked, request)).await,
             Route::Cloud => Box::pin(forward::forward(&self, &asked, request)).await,
             Route::Tunnel => Box::pin(forward::tunnel(&self, &asked, request)).await,
             Route::Mirrored if asked.verb() == Verb::Get => {
@@ -156,6 +168,7 @@ impl Agent {
             | Route::Mirrored
             | Route::Watch
             | Route::Document
+            | Route::Token
             | Route::Refuse => Err(Status::unavailable(&format!(
                 "the line to the API server is down: {} {} can't be answered on this node",
                 asked.method(),

@@ -7,6 +7,10 @@ use crate::k8s::resource::GroupVersionResource;
 /// How long what a node can't boot without may be written and not yet synced.
 const URGENT: Duration = Duration::from_millis(500);
 
+/// What the resource of the collections is called that hold the tokens which the server gave for pods. No target has a slash
+/// within a resource's name.
+pub const TOKENS: &str = "tokens/";
+
 /// Whether collections of `resource` are mirrored. Leases and events are not: they change all the time, wear flash out, and
 /// nobody is served by an old one.
 pub fn mirrored(resource: &GroupVersionResource) -> bool {
@@ -28,7 +32,7 @@ pub fn sync_window(resource: &GroupVersionResource, configured: Duration) -> Dur
 }
 
 /// Whether a node can't run its pods without collections of `resource`: what kubelet, kube-proxy and CoreDNS ask. They leave
-/// the flash last.
+/// the flash last. Tokens are above that: small, and nothing brings them back while the line is cut.
 pub fn critical(resource: &GroupVersionResource) -> bool {
     matches!(
         (resource.group.as_str(), resource.resource.as_str()),
@@ -52,6 +56,14 @@ pub fn critical(resource: &GroupVersionResource) -> bool {
     )
 }
 
+/// Whether nobody must read the objects of `resource` on flash: Secrets, and the tokens that this node was given.
+pub fn sealed(resource: &GroupVersionResource) -> bool {
+    matches!(
+        (resource.group.as_str(), resource.resource.as_str()),
+        ("", "secrets" | TOKENS)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +79,8 @@ mod tests {
         assert_eq!(sync_window(&of("", "services"), configured), configured);
         assert_eq!(sync_window(&of("", "pods"), Duration::ZERO), Duration::ZERO);
         assert!(critical(&of("", "secrets")) && critical(&of("storage.k8s.io", "csinodes")));
+        assert!(sealed(&of("", "secrets")) && sealed(&of("", TOKENS)));
+        assert!(!sealed(&of("", "configmaps")) && !sealed(&of("apps", "secrets")));
         assert!(!critical(&of("apps", "secrets")) && !critical(&of("apps", "deployments")));
     }
 }

@@ -17,6 +17,8 @@ pub struct Facts {
     pub collection: bool,
     /// It asks for discovery, the version or the OpenAPI documents.
     pub document: bool,
+    /// It asks for a token of a service account.
+    pub token: bool,
     /// Its first choice is something that only the cloud makes: a Table, metadata only, YAML, CBOR, indented text.
     pub cloud_form: bool,
     /// Objects, or their metadata, in JSON or protobuf are among what it accepts.
@@ -57,6 +59,8 @@ pub enum Route {
     Mirror,
     /// The cloud, else what it said the last time.
     Document,
+    /// The cloud, else the token that it gave the last time for the same.
+    Token,
     /// Nobody can: the line is down and this is not something that a mirror answers.
     Refuse,
     /// Nobody can in a form that the caller accepts.
@@ -74,6 +78,9 @@ pub fn route(facts: Facts) -> Route {
     }
     if facts.document {
         return Route::Document;
+    }
+    if facts.token {
+        return Route::Token;
     }
     if !facts.collection {
         return if facts.cloud {
@@ -131,6 +138,7 @@ mod tests {
         upgrade: false,
         collection: true,
         document: false,
+        token: false,
         cloud_form: false,
         made: true,
         version: Version::Recent,
@@ -280,6 +288,15 @@ mod tests {
             ..other
         };
         assert_eq!(route(document), Route::Document);
+        for cloud in [true, false] {
+            let token = Facts {
+                token: true,
+                verb: Verb::Create,
+                cloud,
+                ..other
+            };
+            assert_eq!(route(token), Route::Token);
+        }
         assert_eq!(route(other), Route::Cloud);
         assert_eq!(
             route(Facts {

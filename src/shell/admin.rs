@@ -10,6 +10,7 @@ use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::http::StatusCode;
 use crate::io::http::server::Door;
+use crate::io::process;
 use crate::role::agent::Agent;
 use crate::shell::report;
 
@@ -42,11 +43,16 @@ pub fn answer(agent: &Rc<Agent>, about: &About, request: &Request) -> Response {
         ),
         "/metrics" => whole(
             "text/plain; version=0.0.4; charset=utf-8",
-            report::metrics(&agent.report(), clients, cap),
+            report::metrics(&agent.report(process::unix_time()), clients, cap),
         ),
         "/status" => whole(
             "application/json",
-            report::status(&agent.report(), &about.node, clients, cap),
+            report::status(
+                &agent.report(process::unix_time()),
+                &about.node,
+                clients,
+                cap,
+            ),
         ),
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }

@@ -10,11 +10,13 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::future::FutureExt;
 
+use crate::io::crypto::Key;
 use crate::io::flash;
 use crate::io::flash::Disk;
 use crate::io::flash::Flash;
 use crate::io::http::server::Door;
 use crate::io::net::Listener;
+use crate::io::seal;
 use crate::io::signal;
 use crate::io::signal::Signal;
 use crate::k8s::status::Status;
@@ -40,6 +42,9 @@ const FLUSH: Duration = Duration::from_millis(1500);
 
 /// The folder of the mirror inside the state folder.
 const MIRROR: &str = "mirror";
+
+/// The file of the seal key inside the state folder.
+const SEAL_KEY: &str = "seal.key";
 
 /// Why the process can't run.
 #[derive(Debug)]
@@ -95,6 +100,7 @@ impl App {
             }
             Err(error) => return Err(unusable(&error)),
         };
+        let key = seal_key(config)?;
         let mirror = Mirror::open(
             flash,
             mirror::Options {
@@ -103,6 +109,7 @@ impl App {
                 same: object::is_same,
                 cap: config.flash_cap,
             },
+            key,
         )
         .map_err(|error| unusable(&error))?;
         let upstream = Upstream::new(upstream_options(config), Rc::clone(&executor))
@@ -214,6 +221,17 @@ impl App {
             }
         };
         closed.or(late).await;
+    }
+}
+
+/// The key that seals what nobody must read on flash.
+fn seal_key(config: &Config) -> Result<Key, Error> {
+    match &config.seal_key {
+        Some(path) => {
+            seal::read(path).map_err(|error| Error::Config(format!("--seal-key {path:?}: {error}")))
+        }
+        None => seal::own(&config.state_dir.join(SEAL_KEY))
+            .map_err(|error| Error::State(format!("no seal key can be made: {error}"))),
     }
 }
 

@@ -75,6 +75,9 @@ struct AgentVerb {
     /// the only folder written (/var/lib/toono)
     #[argh(option)]
     state_dir: Option<String>,
+    /// file of the 32 bytes that seal secrets and tokens (seal.key in the state folder)
+    #[argh(option)]
+    seal_key: Option<String>,
     /// keep objects whose name starts so from clients
     #[argh(option)]
     drop_name_prefix: Option<String>,
@@ -164,6 +167,7 @@ impl AgentVerb {
             ("listen", self.listen),
             ("admin-listen", self.admin_listen),
             ("state-dir", self.state_dir),
+            ("seal-key", self.seal_key),
             ("drop-name-prefix", self.drop_name_prefix),
             ("sync-window", self.sync_window),
             ("flash-cap", self.flash_cap),

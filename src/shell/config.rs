@@ -18,7 +18,7 @@ use crate::state::upstream::Balance;
 use crate::state::upstream::Token;
 
 /// The keys of the configuration file; each is a flag too.
-pub const KEYS: [&str; 16] = [
+pub const KEYS: [&str; 17] = [
     "kubeconfig",
     "server",
     "lb-mode",
@@ -30,6 +30,7 @@ pub const KEYS: [&str; 16] = [
     "listen",
     "admin-listen",
     "state-dir",
+    "seal-key",
     "drop-name-prefix",
     "sync-window",
     "flash-cap",
@@ -60,6 +61,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The only folder written.
     pub state_dir: PathBuf,
+    /// The file of the key that seals secrets and tokens; none for one in the state folder.
+    pub seal_key: Option<PathBuf>,
     /// Objects whose name starts so are kept from clients.
     pub drop_name_prefix: Option<String>,
     /// How long what is not a pod, a secret or a configmap may wait for its sync to flash.
@@ -121,6 +124,9 @@ impl Config {
             state_dir: said
                 .one("state-dir")?
                 .map_or(Ok(Self::STATE_DIR.into()), folder)?,
+            seal_key: said
+                .one("seal-key")?
+                .map(|value| PathBuf::from(&value.text)),
             drop_name_prefix: said.one("drop-name-prefix")?.map(name_prefix).transpose()?,
             sync_window: said
                 .one("sync-window")?

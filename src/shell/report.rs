@@ -144,6 +144,18 @@ pub fn metrics(report: &Report, clients: usize, cap: u64) -> String {
         "Collections that had to leave for others.",
         &plain(mirror.evicted),
     );
+    family(
+        "tokens",
+        "gauge",
+        "Tokens of service accounts that would be given out while cut off.",
+        &plain(report.tokens.held as u64),
+    );
+    family(
+        "tokens_expired",
+        "gauge",
+        "Those of them whose life is over.",
+        &plain(report.tokens.expired as u64),
+    );
     let oldest = held.iter().filter_map(|held| held.age).max();
     family(
         "mirror_age_seconds",
@@ -186,7 +198,7 @@ pub fn status(report: &Report, node: &str, clients: usize, cap: u64) -> String {
     let mirror = &report.mirror;
     format!(
         "{{\"version\":{},\"node\":{},\"line\":{{\"server\":{},\"health\":\"{health}\",\"cutSeconds\":{},\"receivedBytes\":{},\
-         \"sentBytes\":{},\"connections\":{}}},\"clients\":{clients},\"mirror\":{{\"bytes\":{},\"capBytes\":{cap},\
+         \"sentBytes\":{},\"connections\":{}}},\"clients\":{clients},\"tokens\":{{\"held\":{},\"expired\":{}}},\"mirror\":{{\"bytes\":{},\"capBytes\":{cap},\
          \"writtenBytes\":{},\"syncs\":{},\"evicted\":{},\"failing\":{},\"collections\":[{}]}}}}\n",
         text(env!("CARGO_PKG_VERSION")),
         text(node),
@@ -195,6 +207,8 @@ pub fn status(report: &Report, node: &str, clients: usize, cap: u64) -> String {
         report.received,
         report.sent,
         report.connections,
+        report.tokens.held,
+        report.tokens.expired,
         mirror.file_bytes,
         mirror.written_bytes,
         mirror.syncs,

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::io::crypto::Key;
 use crate::io::flash::Flash;
 use crate::io::latest::Notify;
 use crate::io::worker;
@@ -38,7 +39,6 @@ use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::wire::list::ListMeta;
-use crate::wire::record::Head;
 
 pub use crate::state::mirror::cursor::Change;
 pub use crate::state::mirror::cursor::Cursor;
@@ -65,6 +65,7 @@ mod model;
 mod reader;
 mod recover;
 mod room;
+mod seal;
 mod snapshot;
 mod staging;
 mod state;
@@ -140,6 +141,8 @@ pub struct Stats {
 /// What all logs of a mirror share.
 pub(crate) struct Shared {
     flash: Arc<dyn Flash>,
+    /// Seals the objects of sealed collections.
+    key: Key,
     stamp: Stamp,
     same: Same,
     /// There may be something to sync, to compact or to close.
@@ -173,11 +176,13 @@ const NEW: &str = ".new";
 
 impl Mirror {
     /// The mirror in a folder of its own. Only the heads of the files are read. A file that is none of ours, or that
-    /// cannot be read, is removed or left out; an error means that the folder itself cannot be read.
-    pub fn open(flash: Arc<dyn Flash>, options: Options) -> Result<Rc<Self>, Error> {
+    /// cannot be read, is removed or left out; an error means that the folder itself cannot be read. `key` seals what
+    /// nobody must read on flash; files that another key has sealed are removed.
+    pub fn open(flash: Arc<dyn Flash>, options: Options, key: Key) -> Result<Rc<Self>, Error> {
         let mirror = Rc::new_cyclic(|mirror| Self {
             shared: Rc::new(Shared {
                 flash,
+                key,
                 stamp: options.stamp,
                 same: options.same,
                 work: Notify::new(),
@@ -362,8 +367,17 @@ impl Mirror {
         let opened = self.shared.flash.open(&file_name).map_err(Error::from);
         let read = opened.and_then(|file| Ok((recover::head(&file)?, file.size()?)));
         match read {
-            Ok((head, size)) => match head.as_ref().and_then(Head::collection) {
-                Some(name) => {
+            Ok((head, size)) => match head
+                .as_ref()
+                .and_then(|(head, key)| Some((head.collection()?, *key)))
+            {
+                Some((name, key)) if key != self.shared.key_id(&name) => {
+                    ::log::warn!(
+                        "mirror: removing a file that can't be opened with this seal key collection={name}"
+                    );
+                    self.shared.remove(&file_name);
+                }
+                Some((name, _)) => {
                     let shared = Rc::clone(&self.shared);
                     let log = Log::found(name.clone(), file_name, shared, self.sync_window, size);
                     if let Some(older) = self.logs.borrow_mut().insert(name, Rc::new(log)) {
@@ -519,7 +533,8 @@ mod tests {
                 same: |_, _| true,
                 cap: 64 << 20,
             };
-            let mirror = Mirror::open(Arc::new(disk), options).expect("a folder");
+            let mirror =
+                Mirror::open(Arc::new(disk), options, testing::seal_key()).expect("a folder");
             let name = testing::collection("configmaps");
             let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
             let work = async {
@@ -539,7 +554,8 @@ mod tests {
             smol::future::or(work, mirror.run()).await;
             mirror.close().await.expect("synced");
             let again = Disk::open(&folder).expect("a folder");
-            let mirror = Mirror::open(Arc::new(again), options).expect("a folder");
+            let mirror =
+                Mirror::open(Arc::new(again), options, testing::seal_key()).expect("a folder");
             let log = mirror.find(&name).expect("complete");
             let (version, objects) = testing::content(&log).expect("readable").expect("complete");
             assert_eq!((version, objects.len()), (900, 500));

@@ -115,6 +115,15 @@ pub fn metadata_only(object: &[u8]) -> Result<Vec<u8>, Error> {
     }
 }
 
+/// `metadata.uid`; none when it is not there or empty.
+pub fn uid(object: &[u8]) -> Option<String> {
+    let uid = match Encoding::of(object) {
+        Encoding::Json => json::text_at(object, &["metadata", "uid"]),
+        Encoding::Protobuf => proto::text_at(object, &[1, 5]),
+    };
+    uid.ok().flatten().filter(|uid| !uid.is_empty())
+}
+
 /// Whether two states are of one object: it has one `metadata.uid` for its life.
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     match Encoding::of(one) {

@@ -141,7 +141,7 @@ pub struct Item<'a> {
     pub staged: bool,
     /// Where this file holds what the object was before.
     pub previous: Option<Place>,
-    /// JSON as it came; of protobuf the message without envelope.
+    /// JSON as it came, of protobuf the message without envelope; sealed where the file is.
     #[serde(serialize_with = "bytes")]
     pub object: &'a [u8],
 }
@@ -192,6 +192,11 @@ pub enum Record<'a> {
         synced: u64,
         /// When the collection was last known to be current, seconds since 1970; 0 when never.
         fresh: u64,
+    },
+    /// The objects of this file are sealed (how, says who seals them: `state::mirror`). Second in the file and nowhere else.
+    Sealed {
+        /// With which key.
+        key: u64,
     },
 }
 
@@ -325,6 +330,7 @@ mod tests {
                 synced: u64::MAX,
                 fresh: 1_790_000_000,
             },
+            Record::Sealed { key: u64::MAX },
         ]
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use toono::io::crypto::Key;
 use toono::io::flash::memory::Memory;
 use toono::k8s::collection::Collection;
 use toono::k8s::object::ObjectKey;
@@ -74,7 +75,8 @@ pub(crate) fn open(flash: &Memory) -> Rc<Mirror> {
         same: |_, _| true,
         cap: 64 << 20,
     };
-    Mirror::open(Arc::new(flash.clone()), options).expect("the folder can be listed")
+    Mirror::open(Arc::new(flash.clone()), options, Key::new(&[7; 32]))
+        .expect("the folder can be listed")
 }
 
 pub(crate) fn object(key: &str, version: u64, size: usize) -> Vec<u8> {

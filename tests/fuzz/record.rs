@@ -103,6 +103,9 @@ fn written<'a>(random: &mut Random, text: &'a str, object: &'a [u8]) -> Record<'
             fresh: number(random),
         },
         6 => Record::Delete(item),
+        7 => Record::Sealed {
+            key: number(random),
+        },
         _ => Record::Put(item),
     }
 }

@@ -19,6 +19,7 @@ mod object;
 mod record;
 mod request;
 mod selector;
+mod token;
 mod watch;
 
 use crate::support::random::Random;
@@ -37,10 +38,10 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const TARGETS: [Target; 13] = [
+pub(crate) const TARGETS: [Target; 14] = [
     Target {
         name: "request",
-        share: 10,
+        share: 9,
         make: request::make_request,
         check: request::check_request,
     },
@@ -52,9 +53,15 @@ pub(crate) const TARGETS: [Target; 13] = [
     },
     Target {
         name: "media",
-        share: 8,
+        share: 7,
         make: media::make,
         check: media::check,
+    },
+    Target {
+        name: "token",
+        share: 2,
+        make: token::make,
+        check: token::check,
     },
     Target {
         name: "labels",

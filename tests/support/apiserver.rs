@@ -10,6 +10,7 @@ pub mod pki;
 pub mod selector;
 pub mod serve;
 pub mod store;
+pub mod token;
 pub mod watch;
 pub mod write;
 
@@ -321,6 +322,16 @@ impl ApiServer {
     pub fn item(&self, kind: &'static Kind, namespace: &str, name: &str) -> Option<String> {
         let object = self.shared.state().store.find(kind, namespace, name);
         object.map(|object| object.item())
+    }
+
+    /// When the tokens end that are given from now on: `token::LIVING` or `token::ENDED`.
+    pub fn tokens_end(&self, end: (u64, &'static str)) {
+        self.shared.state().store.tokens.end = end;
+    }
+
+    /// How many tokens were given.
+    pub fn tokens_given(&self) -> u64 {
+        self.shared.state().store.tokens.given
     }
 
     /// The newest version.

@@ -1,6 +1,6 @@
 //! What a request asks, in the words that routing and answering need.
 
-use crate::io::digest;
+use crate::io::crypto;
 use crate::io::http::HeaderMap;
 use crate::io::http::Method;
 use crate::io::http::Request;
@@ -8,6 +8,7 @@ use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::status::Status;
 use crate::rule::retention;
 use crate::rule::route::Facts;
@@ -165,6 +166,28 @@ impl Asked {
         &self.credential
     }
 
+    /// Namespace and name of the service account whose token is asked for, with nothing that makes it something else
+    /// (`dryRun`).
+    pub fn token_of(&self) -> Option<(&str, &str)> {
+        let request = self.info.resource.as_ref()?;
+        let GroupVersionResource {
+            group,
+            version,
+            resource,
+        } = &request.resource;
+        let plain = self.method == Method::POST
+            && (group.as_str(), version.as_str(), resource.as_str())
+                == ("", "v1", "serviceaccounts")
+            && request.subresource.as_deref() == Some("token")
+            && self
+                .options()
+                .unknown
+                .iter()
+                .all(|name| name.starts_with("field"));
+        let names = (request.namespace.as_deref()?, request.name.as_deref()?);
+        plain.then_some(names)
+    }
+
     /// Whether it asks how this endpoint is.
     pub fn is_health(&self) -> bool {
         matches!(
@@ -211,6 +234,7 @@ impl Asked {
             upgrade: self.upgrade,
             collection: self.mirrored,
             document: self.method == Method::GET && self.info.is_document(),
+            token: self.token_of().is_some(),
             cloud_form: self.cloud_form,
             made: self.accept.made(),
             version: self.version(),
@@ -256,7 +280,7 @@ fn credential(identity: &HeaderMap) -> Credential {
         .map(|(name, value)| [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat())
         .collect();
     lines.sort();
-    Credential::Caller(digest::sha256_hex(&lines.concat()))
+    Credential::Caller(crypto::sha256_hex(&lines.concat()))
 }
 
 /// A field's values, as one.

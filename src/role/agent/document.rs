@@ -12,7 +12,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::io::digest;
+use crate::io::crypto;
 use crate::io::gzip::Gunzip;
 use crate::io::http::Body;
 use crate::io::http::Bytes;
@@ -36,6 +36,8 @@ use crate::role::agent::list;
 use crate::role::agent::offline;
 use crate::role::agent::reply;
 use crate::role::agent::tally::By;
+use crate::role::agent::whole::Whole;
+use crate::role::agent::whole::whole;
 use crate::rule::health::Health;
 use crate::state::mirror;
 use crate::state::mirror::Log;
@@ -150,8 +152,9 @@ pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
                 field("etag"),
                 field("content-encoding"),
             );
-            match read(&mut response.body).await {
-                Read::Whole(body) => {
+            let body = std::mem::replace(&mut response.body, Body::empty());
+            match whole(body, LIMIT).await {
+                Whole::Bytes(body) => {
                     let document = Document {
                         kind,
                         tag,
@@ -171,7 +174,7 @@ pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
                     }
                     document.response(takes_gzip, &wanted)
                 }
-                Read::Large(body) => {
+                Whole::Large(body) => {
                     if coding == "gzip" && !takes_gzip {
                         response.headers.remove("content-encoding");
                         response.headers.remove("content-length");
@@ -181,7 +184,7 @@ pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
                     }
                     response
                 }
-                Read::Cut => cut_off(agent, asked, held, takes_gzip, &wanted),
+                Whole::Cut => cut_off(agent, asked, held, takes_gzip, &wanted),
             }
         }
         _ => response,
@@ -205,31 +208,6 @@ fn cut_off(
         }
         None => agent.cut_off(asked),
     }
-}
-
-enum Read {
-    Whole(Bytes),
-    Large(Body),
-    Cut,
-}
-
-async fn read(body: &mut Body) -> Read {
-    let mut body = std::mem::replace(body, Body::empty());
-    let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
-        let Ok(chunk) = chunk else { return Read::Cut };
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LIMIT {
-            return Read::Large(Body::generate(move |mut sink| async move {
-                sink.send(bytes.into()).await;
-                while let Some(chunk) = body.next().await {
-                    sink.send(chunk?).await;
-                }
-                Ok(())
-            }));
-        }
-    }
-    Read::Whole(bytes.into())
 }
 
 /// A body that comes in gzip, for a client that does not take it.
@@ -276,7 +254,7 @@ impl Place {
         );
         Self {
             collection: collection(asked.credential()),
-            key: ObjectKey::new("", &digest::sha256_hex(name.as_bytes())),
+            key: ObjectKey::new("", &crypto::sha256_hex(name.as_bytes())),
         }
     }
 

@@ -316,7 +316,7 @@ impl Drop for Reader {
 impl Shared {
     fn rest(&self, collection: &Collection, error: &mirror::Error) {
         match error {
-            mirror::Error::Io(_) | mirror::Error::Sealed => {
+            mirror::Error::Io(_) | mirror::Error::ReadOnly => {
                 self.flash_failed.set(Some(Instant::now()));
             }
             mirror::Error::Full | mirror::Error::Gone | mirror::Error::TooLong => {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::k8s::object::ResourceVersion;
 use crate::role::agent::Agent;
 use crate::role::agent::document;
+use crate::role::agent::tokens;
+use crate::role::agent::tokens::Count;
 use crate::rule::health::Health;
 use crate::state::mirror;
 use crate::wire::request::Verb;
@@ -103,7 +105,9 @@ pub struct Report {
     pub relists: [u64; 3],
     /// The mirror.
     pub mirror: mirror::Stats,
-    /// Its collections, documents too.
+    /// Tokens that are kept.
+    pub tokens: Count,
+    /// Its collections, documents and tokens too.
     pub collections: Vec<Held>,
 }
 
@@ -127,14 +131,16 @@ pub struct Held {
 }
 
 impl Agent {
-    /// What there is to tell.
-    pub fn report(&self) -> Report {
+    /// What there is to tell at `now`, seconds since 1970.
+    pub fn report(&self, now: u64) -> Report {
         let meter = self.upstream.meter();
         let collections = self.mirror.logs().into_iter().map(|log| {
             let follower = self.followers.find(log.name());
             Held {
                 name: if document::is_documents(log.name()) {
                     "documents".to_owned()
+                } else if tokens::is_tokens(log.name()) {
+                    "tokens".to_owned()
                 } else {
                     log.name().to_string()
                 },
@@ -156,6 +162,7 @@ impl Agent {
             requests: self.tally.requests(),
             relists: self.tally.relists(),
             mirror: self.mirror.stats(),
+            tokens: self.tokens.count(now),
             collections: collections.collect(),
         }
     }

@@ -57,7 +57,7 @@ impl Log {
         state.loaded
             && state.complete.is_some()
             && !state.staged
-            && !state.sealed
+            && !state.read_only
             && (state.unsound || dead > live.saturating_add(SLACK))
             && state.end >= state.compact_from
     }
@@ -184,6 +184,9 @@ impl Copier {
     fn start(&mut self, log: &Log, state: &State) -> Result<(), Error> {
         self.buffer.extend_from_slice(&MAGIC);
         self.append(&Record::Head(Head::new(&log.name)))?;
+        if let Some(sealed) = log.seal_record() {
+            self.append(&sealed)?;
+        }
         self.append(&Record::Mark {
             synced: 0,
             fresh: state.fresh,
@@ -253,7 +256,10 @@ impl Copier {
                     listing = true;
                     Record::Begin
                 }
-                record @ (Record::Head(_) | Record::Type { .. } | Record::Oldest { .. }) => record,
+                record @ (Record::Head(_)
+                | Record::Sealed { .. }
+                | Record::Type { .. }
+                | Record::Oldest { .. }) => record,
             };
             let to = append(&mut self.buffer, &mut self.check, &record, self.written)?;
             self.moved.push((place.offset, to));

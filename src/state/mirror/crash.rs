@@ -15,6 +15,9 @@ use crate::state::mirror::testing::Clock;
 use crate::state::mirror::testing::Objects;
 use crate::state::mirror::testing::Server;
 
+/// A collection as it came, and one that is sealed.
+const RESOURCES: [&str; 2] = ["configmaps", "secrets"];
+
 /// Everything that the log has said or was about to say, in order; none: unknown.
 type History = Vec<Option<(u64, Objects)>>;
 
@@ -35,10 +38,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(seed: u64, size: usize) -> Self {
+    fn new(resource: &'static str, seed: u64, size: usize) -> Self {
         let flash = Memory::default();
         let mirror = testing::open(&flash);
-        let name = testing::collection("configmaps");
+        let name = testing::collection(resource);
         let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
         let mut server = Server::new(100);
         server.size = size;
@@ -122,7 +125,7 @@ impl Scene {
     /// What is found on `flash` must be of the history, and no older than what was synced. The node then goes on.
     async fn found(&self, flash: &Memory, what: &str) {
         let mirror = testing::open(flash);
-        let name = testing::collection("configmaps");
+        let name = self.log.name().clone();
         let content = match mirror.find(&name) {
             Some(log) => testing::content(&log).expect("readable"),
             None => None,
@@ -158,16 +161,16 @@ impl Scene {
 
 /// Runs a script once to count its operations on the flash, then again and again with the power going at each of them,
 /// or at so many. Whether the script had a compaction.
-fn power_cuts(seed: u64, size: usize, steps: usize, cuts: usize) -> bool {
+fn power_cuts(resource: &'static str, seed: u64, size: usize, steps: usize, cuts: usize) -> bool {
     smol::block_on(async {
-        let mut whole = Scene::new(seed, size);
+        let mut whole = Scene::new(resource, seed, size);
         for _ in 0..steps {
             whole.step().await.expect("nothing fails");
         }
         let operations = whole.flash.operations();
         let every = (operations as usize / cuts).max(1);
         for cut in (0..operations).step_by(every) {
-            let mut scene = Scene::new(seed, size);
+            let mut scene = Scene::new(resource, seed, size);
             scene.flash.cut_at(Some(cut));
             scene.cut = cut;
             for _ in 0..steps {
@@ -177,7 +180,7 @@ fn power_cuts(seed: u64, size: usize, steps: usize, cuts: usize) -> bool {
             }
             for torn in 0..4 {
                 let found = scene.flash.after_power_cut(&mut Random::new(cut + torn));
-                let what = format!("seed {seed} cut at {cut} torn {torn}");
+                let what = format!("{resource} seed {seed} cut at {cut} torn {torn}");
                 scene.found(&found, &what).await;
             }
         }
@@ -187,22 +190,27 @@ fn power_cuts(seed: u64, size: usize, steps: usize, cuts: usize) -> bool {
 
 #[test]
 fn after_a_power_cut_at_any_operation_a_state_stands_that_was_there() {
-    for seed in 0..10 {
-        power_cuts(seed, 300, 60, usize::MAX);
+    for resource in RESOURCES {
+        for seed in 0..10 {
+            power_cuts(resource, seed, 300, 60, usize::MAX);
+        }
     }
 }
 
 #[test]
 fn after_a_power_cut_around_a_compaction_a_state_stands_that_was_there() {
-    let seeds = (50..58).filter(|seed| power_cuts(*seed, 24_000, 200, 40));
-    assert!(seeds.count() > 2, "most of them compact");
+    for resource in RESOURCES {
+        let seeds = (50..58).filter(|seed| power_cuts(resource, *seed, 24_000, 200, 40));
+        assert!(seeds.count() > 2, "most of them compact");
+    }
 }
 
 #[test]
 fn a_killed_process_loses_nothing_that_was_written() {
     for seed in 100..130 {
         smol::block_on(async {
-            let mut scene = Scene::new(seed, 300);
+            let resource = RESOURCES[seed as usize % 2];
+            let mut scene = Scene::new(resource, seed, 300);
             for _ in 0..40 {
                 scene.step().await.expect("nothing fails");
                 scene.synced = scene.history.len() - 1;
@@ -213,8 +221,8 @@ fn a_killed_process_loses_nothing_that_was_written() {
 }
 
 /// A scene with events, lists and marks in a single small file, and that file.
-fn small_file() -> (Scene, String, Vec<u8>) {
-    let mut scene = Scene::new(4, 40);
+fn small_file(resource: &'static str) -> (Scene, String, Vec<u8>) {
+    let mut scene = Scene::new(resource, 4, 40);
     smol::block_on(async {
         for _ in 0..40 {
             scene.step().await.expect("nothing fails");
@@ -229,30 +237,34 @@ fn small_file() -> (Scene, String, Vec<u8>) {
 
 #[test]
 fn a_file_cut_at_any_byte_holds_a_state_that_was_there() {
-    let (scene, name, bytes) = small_file();
-    for len in 0..bytes.len() {
-        let flash = Memory::default();
-        flash.put(&name, &bytes[..len]);
-        smol::block_on(scene.found(&flash, &format!("{len} bytes")));
+    for resource in RESOURCES {
+        let (scene, name, bytes) = small_file(resource);
+        for len in 0..bytes.len() {
+            let flash = Memory::default();
+            flash.put(&name, &bytes[..len]);
+            smol::block_on(scene.found(&flash, &format!("{len} bytes of {resource}")));
+        }
     }
 }
 
 #[test]
 fn a_byte_changed_anywhere_is_never_served() {
-    let (scene, name, bytes) = small_file();
-    let mut random = Random::new(1);
-    for at in 0..bytes.len() {
-        let mut changed = bytes.clone();
-        changed[at] ^= 1 << random.below(8);
-        let flash = Memory::default();
-        flash.put(&name, &changed);
-        smol::block_on(scene.found(&flash, &format!("byte {at}")));
+    for resource in RESOURCES {
+        let (scene, name, bytes) = small_file(resource);
+        let mut random = Random::new(1);
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1 << random.below(8);
+            let flash = Memory::default();
+            flash.put(&name, &changed);
+            smol::block_on(scene.found(&flash, &format!("byte {at} of {resource}")));
+        }
     }
 }
 
 #[test]
 fn what_changed_before_a_mark_is_damage_and_behind_the_last_one_a_torn_end() {
-    let (_, name, bytes) = small_file();
+    let (scene, name, bytes) = small_file(RESOURCES[0]);
     let vouched = crate::wire::record::vouched(&bytes).expect("a mark") as usize;
     let mut known = 0;
     for at in 8..bytes.len() {
@@ -260,7 +272,7 @@ fn what_changed_before_a_mark_is_damage_and_behind_the_last_one_a_torn_end() {
         changed[at] ^= 0x10;
         let flash = Memory::default();
         flash.put(&name, &changed);
-        let log = testing::open(&flash).find(&testing::collection("configmaps"));
+        let log = testing::open(&flash).find(scene.log.name());
         if at < vouched {
             assert!(log.is_none(), "byte {at} was safe");
             assert!(flash.list_names().is_empty(), "the file is gone");
@@ -274,7 +286,7 @@ fn what_changed_before_a_mark_is_damage_and_behind_the_last_one_a_torn_end() {
 #[test]
 fn bytes_that_change_under_a_running_node_are_noticed_by_the_first_reader() -> Result<(), Error> {
     smol::block_on(async {
-        let mut scene = Scene::new(1, 300);
+        let mut scene = Scene::new(RESOURCES[1], 1, 300);
         scene.server.change(&mut scene.random);
         scene
             .server
@@ -367,7 +379,7 @@ fn what_cannot_be_written_leaves_the_collection_as_it_was_and_the_others_alone()
 #[test]
 fn after_a_failed_sync_everything_is_written_again_and_a_failed_compaction_changes_nothing() {
     smol::block_on(async {
-        let mut scene = Scene::new(3, 30_000);
+        let mut scene = Scene::new(RESOURCES[1], 3, 30_000);
         scene.server.change(&mut scene.random);
         scene
             .server

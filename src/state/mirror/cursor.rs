@@ -228,14 +228,18 @@ impl Cursor {
                 (self.at, self.version) = (after, self.version.max(version));
                 return Ok(None);
             }
-            Record::Head(_) | Record::Type { .. } | Record::Oldest { .. } | Record::Mark { .. } => {
+            Record::Head(_)
+            | Record::Sealed { .. }
+            | Record::Type { .. }
+            | Record::Oldest { .. }
+            | Record::Mark { .. } => {
                 self.at = after;
                 return Ok(None);
             }
         };
         let passed = item.version <= self.floor;
         let place = item.previous;
-        let stored = Stored::new(&item);
+        let stored = self.log.stored(&item);
         (self.at, self.version) = (after, self.version.max(item.version));
         if passed {
             return Ok(None);
@@ -272,6 +276,7 @@ impl Cursor {
                 Record::Put(_)
                 | Record::Delete(_)
                 | Record::Head(_)
+                | Record::Sealed { .. }
                 | Record::Type { .. }
                 | Record::Begin
                 | Record::Oldest { .. }
@@ -306,8 +311,8 @@ impl Cursor {
             _ => 0,
         };
         let read = match queue.reader.at(record.place, ahead) {
-            Ok(Record::Put(item)) => Some((false, Stored::new(&item), item.previous)),
-            Ok(Record::Delete(item)) => Some((true, Stored::new(&item), item.previous)),
+            Ok(Record::Put(item)) => Some((false, self.log.stored(&item), item.previous)),
+            Ok(Record::Delete(item)) => Some((true, self.log.stored(&item), item.previous)),
             Ok(_) | Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };

@@ -14,7 +14,7 @@ pub enum Error {
     /// There is no room: the collection is larger than its share, or nothing may leave for it.
     Full,
     /// The file can't be changed any more: it is on a medium that is read only now. What was committed stands.
-    Sealed,
+    ReadOnly,
     /// The file does not say any more what was written, at this offset. The log is gone.
     Damaged {
         /// Offset in bytes.
@@ -55,7 +55,7 @@ impl fmt::Display for Error {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Full => f.write_str("there is no room left in the state folder's share"),
-            Self::Sealed => f.write_str("its file is read only"),
+            Self::ReadOnly => f.write_str("its file is read only"),
             Self::Damaged { at } => write!(f, "damaged at byte {at}"),
             Self::Gone => f.write_str("the collection was dropped"),
             Self::Incomplete => f.write_str("the collection is not complete"),

@@ -18,9 +18,9 @@ use crate::state::mirror::Error;
 use crate::state::mirror::Shared;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::reader::Reader;
+use crate::state::mirror::seal;
 use crate::state::mirror::state::State;
 use crate::wire::record;
-use crate::wire::record::Item;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 
@@ -29,6 +29,8 @@ pub struct Log {
     pub(crate) name: Collection,
     pub(crate) file_name: String,
     pub(crate) shared: Rc<Shared>,
+    /// What its records are bound to when it is sealed.
+    pub(crate) bound: Option<[u8; 32]>,
     pub(crate) state: RefCell<State>,
     /// Something was appended, committed or reset.
     pub(crate) changed: Notify,
@@ -62,18 +64,6 @@ pub enum Lookup {
     Unknown,
 }
 
-impl Stored {
-    /// An item as it was read; none when its key is no key.
-    pub(crate) fn new(item: &Item<'_>) -> Option<Self> {
-        Some(Self {
-            key: ObjectKey::parse(item.key)?,
-            version: ResourceVersion(item.version),
-            typed: item.typed,
-            object: item.object.to_vec(),
-        })
-    }
-}
-
 impl Log {
     /// A log that has no file yet.
     pub(crate) fn new(
@@ -83,6 +73,7 @@ impl Log {
         sync_window: Duration,
     ) -> Self {
         Self {
+            bound: seal::bound(&name),
             name,
             file_name,
             shared,
@@ -240,7 +231,7 @@ impl Log {
         place: Place,
     ) -> Result<Stored, Error> {
         let stored = match Reader::new(Arc::clone(file)).at(place, 0) {
-            Ok(Record::Put(item) | Record::Delete(item)) => Stored::new(&item),
+            Ok(Record::Put(item) | Record::Delete(item)) => self.stored(&item),
             Ok(_) => None,
             Err(Error::Damaged { .. }) => None,
             Err(error) => return Err(error),
@@ -251,8 +242,8 @@ impl Log {
 
     /// Appends whole committed frames in line: a short write to the page cache.
     pub(crate) fn append(&self, state: &mut State, frames: &[u8]) -> Result<(), Error> {
-        if state.sealed {
-            return Err(Error::Sealed);
+        if state.read_only {
+            return Err(Error::ReadOnly);
         }
         let end = state.end.saturating_add(frames.len() as u64);
         if !self.shared.room(self, end) {
@@ -314,7 +305,7 @@ impl Log {
             .clone()
             .map_or_else(|| self.shared.flash.open(&self.file_name), Ok);
         if file.and_then(|file| file.truncate(state.end)).is_err() {
-            state.sealed = true;
+            state.read_only = true;
         }
         self.changed.notify();
         error
@@ -361,7 +352,7 @@ impl Log {
 
     pub(crate) fn is_failing(&self) -> bool {
         let state = self.state.borrow();
-        state.sealed || state.unsound || state.stalled
+        state.read_only || state.unsound || state.stalled
     }
 
     /// The bytes of its file that count.

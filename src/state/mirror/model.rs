@@ -121,7 +121,7 @@ async fn aborted_list(scene: &mut Scene) -> Result<(), Error> {
 fn reopen(scene: &mut Scene) {
     scene.flash = scene.flash.after_kill();
     scene.mirror = testing::open(&scene.flash);
-    let name = testing::collection("configmaps");
+    let name = scene.log.name().clone();
     assert_eq!(
         scene.mirror.find(&name).is_some(),
         scene.expected.is_some(),
@@ -227,7 +227,8 @@ fn run(seed: u64, steps: usize, size: usize) -> u32 {
     let mirror = testing::open(&flash);
     let log = mirror
         .ensure(
-            &testing::collection("configmaps"),
+            // Every second one is sealed.
+            &testing::collection(["configmaps", "secrets"][seed as usize % 2]),
             std::time::Duration::ZERO,
         )
         .expect("a log");

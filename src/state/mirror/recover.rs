@@ -55,17 +55,23 @@ struct Staged {
     check: u32,
 }
 
-/// Whose file it is; `None` when it does not start as one of ours, or as one of a later format.
-pub(crate) fn head(file: &Arc<dyn File>) -> Result<Option<Head>, Error> {
+/// Whose file it is, and which key has sealed it, if one has; `None` when it does not start as one of ours, or as one of a
+/// later format.
+pub(crate) fn head(file: &Arc<dyn File>) -> Result<Option<(Head, Option<u64>)>, Error> {
     let mut reader = Reader::new(Arc::clone(file));
     let size = file.size()?;
     if reader.bytes(0, MAGIC.len())? != MAGIC {
         return Ok(None);
     }
     let frame = reader.frame(MAGIC.len() as u64, size, 512);
-    match frame.map(|frame| frame.record) {
-        Ok(Record::Head(head)) => Ok(Some(head)),
-        Ok(_) | Err(Error::Damaged { .. }) => Ok(None),
+    let (head, next) = match frame.map(|frame| (frame.record, frame.place.end())) {
+        Ok((Record::Head(head), next)) => (head, next),
+        Ok(_) | Err(Error::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match reader.frame(next, size, 0).map(|frame| frame.record) {
+        Ok(Record::Sealed { key }) => Ok(Some((head, Some(key)))),
+        Ok(_) | Err(Error::Damaged { .. }) => Ok(Some((head, None))),
         Err(error) => Err(error),
     }
 }
@@ -110,6 +116,9 @@ impl Recovered {
             (Record::Head(_), Some(_)) => return false,
             (Record::Head(_), None) if place.offset != MAGIC.len() as u64 => return false,
             (Record::Head(_), None) => {}
+            // Before anything that it seals.
+            (Record::Sealed { .. }, None) if self.complete.is_none() => {}
+            (Record::Sealed { .. }, _) => return false,
             (Record::Begin, None) => {
                 *staged = Some(Staged {
                     check: record::fold(0, frame.head),
@@ -217,6 +226,7 @@ impl Staged {
             Record::Put(_)
             | Record::Delete(_)
             | Record::Head(_)
+            | Record::Sealed { .. }
             | Record::Begin
             | Record::Complete { .. }
             | Record::Mark { .. } => return false,

@@ -70,7 +70,11 @@ impl Mirror {
 
 /// Even, so that who is in use counts as half a rank more.
 fn rank(log: &Log) -> u8 {
-    2 * u8::from(retention::critical(&log.name.resource))
+    let resource = &log.name.resource;
+    match resource.resource.as_str() {
+        retention::TOKENS => 4,
+        _ => 2 * u8::from(retention::critical(resource)),
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +99,7 @@ mod tests {
             same: |_, _| true,
             cap: CAP,
         };
-        Mirror::open(Arc::new(flash.clone()), options).expect("a folder")
+        Mirror::open(Arc::new(flash.clone()), options, testing::seal_key()).expect("a folder")
     }
 
     /// Lists a collection of one object of `size` bytes.

@@ -99,7 +99,7 @@ impl Snapshot {
             _ => 0,
         };
         let stored = match reader.at(place, ahead) {
-            Ok(Record::Put(item)) => Stored::new(&item),
+            Ok(Record::Put(item)) => self.log.stored(&item),
             Ok(_) => None,
             Err(Error::Damaged { .. }) => None,
             Err(error) => {

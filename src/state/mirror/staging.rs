@@ -328,8 +328,8 @@ impl Writer {
             } else {
                 self.log.create(&mut state)?
             };
-            if state.sealed {
-                return Err(Error::Sealed);
+            if state.read_only {
+                return Err(Error::ReadOnly);
             }
             if staging.at.saturating_add(staging.buffer.len() as u64) > self.log.shared.share() {
                 return Err(Error::Full);
@@ -383,7 +383,18 @@ impl Staging {
     /// Stages one record; where it will stand.
     fn stage(&mut self, log: &Log, state: &mut State, record: &Record<'_>) -> Result<Place, Error> {
         self.open(log, state)?;
-        self.append(record)
+        let (Record::Put(item) | Record::Delete(item)) = record else {
+            return self.append(record);
+        };
+        let sealed = log.seal(item)?;
+        let item = Item {
+            object: &sealed,
+            ..*item
+        };
+        self.append(&match record {
+            Record::Delete(_) => Record::Delete(item),
+            _ => Record::Put(item),
+        })
     }
 
     /// Starts writing, with the first thing that differs.
@@ -395,6 +406,9 @@ impl Staging {
         if !state.exists {
             self.buffer.extend_from_slice(&MAGIC);
             record::append(&mut self.buffer, &Record::Head(Head::new(&log.name)))?;
+            if let Some(sealed) = log.seal_record() {
+                record::append(&mut self.buffer, &sealed)?;
+            }
         }
         log.mark(state, &mut self.buffer)?;
         (self.open, state.staged) = (true, true);

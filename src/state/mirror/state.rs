@@ -47,7 +47,7 @@ pub(crate) struct State {
     /// The last thing that should have been written was not.
     pub(crate) stalled: bool,
     /// What failed to be written could not be cut off either: nothing may be appended.
-    pub(crate) sealed: bool,
+    pub(crate) read_only: bool,
     /// The file's name is not known to be on flash.
     pub(crate) named: bool,
     pub(crate) due: Option<Instant>,
@@ -85,7 +85,7 @@ impl State {
             dirty: false,
             unsound: false,
             stalled: false,
-            sealed: false,
+            read_only: false,
             named: false,
             due: None,
             sync_window,

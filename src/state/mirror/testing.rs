@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::io::crypto::Key;
 use crate::io::flash::memory::Memory;
 use crate::io::flash::memory::Random;
 use crate::io::worker;
@@ -48,6 +49,11 @@ pub(crate) fn type_meta() -> TypeMeta {
     }
 }
 
+/// The key of all mirrors in tests.
+pub(crate) fn seal_key() -> Key {
+    Key::new(&[7; 32])
+}
+
 pub(crate) fn open(flash: &Memory) -> Rc<Mirror> {
     let options = Options {
         sync_window: Duration::ZERO,
@@ -55,7 +61,7 @@ pub(crate) fn open(flash: &Memory) -> Rc<Mirror> {
         same,
         cap: 64 << 20,
     };
-    Mirror::open(Arc::new(flash.clone()), options).expect("the folder can be listed")
+    Mirror::open(Arc::new(flash.clone()), options, seal_key()).expect("the folder can be listed")
 }
 
 const VERSION: &[u8] = b"\"resourceVersion\":\"";

@@ -43,7 +43,7 @@ impl Log {
                     "mirror: collection={} can be read and not written: {error}",
                     self.name
                 );
-                state.sealed = true;
+                state.read_only = true;
             }
         }
         (state.loaded, state.end, state.index) = (true, found.end, found.index);

@@ -139,6 +139,11 @@ impl Writer {
         };
         self.buffer.clear();
         self.log.mark(&state, &mut self.buffer)?;
+        let sealed = self.log.seal(&item)?;
+        let item = Item {
+            object: &sealed,
+            ..item
+        };
         let record = if deleted {
             Record::Delete(item)
         } else {

@@ -12,6 +12,7 @@ use smol::channel::Sender;
 use super::kind::Kind;
 use super::selector::Fields;
 use super::selector::Labels;
+use super::token::Tokens;
 
 /// Stands in an object's template for the version that it is written with.
 const VERSION_MARK: &str = "@RV@";
@@ -113,6 +114,8 @@ pub struct Store {
     expired: bool,
     created: u64,
     changed: (Sender<()>, Receiver<()>),
+    /// How tokens are given.
+    pub tokens: Tokens,
 }
 
 impl Store {
@@ -127,6 +130,7 @@ impl Store {
             expired: false,
             created: 0,
             changed: smol::channel::bounded(1),
+            tokens: Tokens::default(),
         }
     }
 

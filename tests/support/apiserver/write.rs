@@ -11,6 +11,7 @@ use super::answer::filter_of;
 use super::answer::not_found;
 use super::kind::Kind;
 use super::store::Store;
+use super::token;
 
 /// The largest body that is read.
 const LARGEST: usize = 3 << 20;
@@ -25,7 +26,9 @@ pub fn answer(
     subresource: &str,
 ) -> Whole {
     let outcome = match (ask.method.as_str(), name) {
-        ("POST", Some(_)) if subresource == "token" => token(ask),
+        ("POST", Some(name)) if subresource == "token" => {
+            token::answer(store, ask, namespace, &name)
+        }
         ("POST", None) => create(store, ask, kind, namespace),
         ("PUT", Some(name)) => update(store, ask, kind, namespace, &name),
         ("PATCH", Some(name)) => patch(store, ask, kind, namespace, &name),
@@ -183,10 +186,4 @@ fn delete_collection(
             items.join(",")
         ),
     ))
-}
-
-fn token(ask: &Ask) -> Result<Whole, Whole> {
-    let mut request = body_of(ask)?;
-    request["status"] = json!({"token": "a.b.c", "expirationTimestamp": "2026-11-22T04:25:31Z"});
-    Ok(Whole::json(201, format!("{request}\n")))
 }
