@@ -13,6 +13,7 @@ mod robust;
 mod start;
 mod tokens;
 mod unknown;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -175,6 +176,7 @@ fn every_case_is_a_test_or_stands_in_the_list_of_later_ones() {
         include_str!("cases/start.rs"),
         include_str!("cases/tokens.rs"),
         include_str!("cases/unknown.rs"),
+        include_str!("cases/writes.rs"),
     ];
     let tests = sources
         .iter()

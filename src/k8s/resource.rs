@@ -13,6 +13,9 @@ pub struct GroupVersionResource {
     pub resource: String,
 }
 
+/// The namespace in which nodes keep their leases.
+pub const NODE_LEASES: &str = "kube-node-lease";
+
 impl GroupVersionResource {
     /// A resource of `group` (empty: core), `version`, `resource`.
     pub fn new(group: &str, version: &str, resource: &str) -> Self {

@@ -12,6 +12,8 @@ pub enum Reason {
     NotFound,
     /// 406
     NotAcceptable,
+    /// 409, for an object that is to be made
+    AlreadyExists,
     /// 410
     Expired,
     /// 429
@@ -30,6 +32,7 @@ impl Reason {
             Self::BadRequest => "BadRequest",
             Self::NotFound => "NotFound",
             Self::NotAcceptable => "NotAcceptable",
+            Self::AlreadyExists => "AlreadyExists",
             Self::Expired => "Expired",
             Self::TooManyRequests => "TooManyRequests",
             Self::InternalError => "InternalError",
@@ -93,16 +96,27 @@ impl Status {
 
     /// There is no such object; only said when that is known.
     pub fn not_found(resource: &GroupVersionResource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource.qualified());
+        Self::about(404, &message, resource, name)
+    }
+
+    fn about(code: u16, message: &str, resource: &GroupVersionResource, name: &str) -> Self {
         Self {
             object: Some(Object {
                 name: name.to_owned(),
                 group: resource.group.clone(),
                 kind: resource.resource.clone(),
             }),
-            ..Self::new(
-                404,
-                &format!("{} \"{name}\" not found", resource.qualified()),
-            )
+            ..Self::new(code, message)
+        }
+    }
+
+    /// An object of that name is there already.
+    pub fn already_exists(resource: &GroupVersionResource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource.qualified());
+        Self {
+            reason: Some(Reason::AlreadyExists),
+            ..Self::about(409, &message, resource, name)
         }
     }
 

@@ -1,7 +1,7 @@
 //! The agent: this node's Kubernetes endpoint.
 //!
 //! One request: it is read ([`asked`]), routed (`rule::route`), and answered by the cloud ([`forward`], [`list`],
-//! [`get`], [`document`], [`token`]), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
+//! [`get`], [`document`], [`token`], [`write`](mod@write)), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
 //! from the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
 
 pub mod asked;
@@ -10,6 +10,7 @@ pub mod feed;
 pub mod follow;
 pub mod forward;
 pub mod get;
+pub mod held;
 pub mod list;
 pub mod offline;
 pub mod passed;
@@ -20,6 +21,7 @@ pub mod tokens;
 pub mod view;
 pub mod watch;
 pub mod whole;
+pub mod write;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -34,6 +36,7 @@ use crate::k8s::encoding::Encoding;
 use crate::k8s::status::Status;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
+use crate::role::agent::held::Held;
 use crate::role::agent::tally::By;
 use crate::role::agent::tally::Tally;
 use crate::role::agent::tokens::Tokens;
@@ -78,6 +81,7 @@ pub struct Agent {
     mirror: Rc<Mirror>,
     followers: Followers,
     tokens: Rc<Tokens>,
+    held: Rc<Held>,
     chain: Rc<Chain>,
     options: Options,
     draining: Cell<bool>,
@@ -100,6 +104,13 @@ impl Agent {
             let tokens = Rc::clone(&tokens);
             executor.spawn(async move { tokens.tend().await }).detach();
         }
+        let held = Rc::<Held>::default();
+        {
+            let (held, upstream) = (Rc::clone(&held), Rc::clone(&upstream));
+            executor
+                .spawn(async move { held.send(&upstream).await })
+                .detach();
+        }
         let followers = Followers::new(
             Rc::clone(&tally),
             Rc::clone(&upstream),
@@ -112,6 +123,7 @@ impl Agent {
             mirror,
             followers,
             tokens,
+            held,
             chain: Rc::new(chain),
             options,
             draining: Cell::new(false),
@@ -136,6 +148,10 @@ impl Agent {
         match way {
             Route::Document => Box::pin(document::document(&self, &asked, request)).await,
             Route::Token => Box::pin(token::token(&self, &asked, request)).await,
+            Route::Write => {
+                let kind = asked.write();
+                Box::pin(write::write(&self, &asked, kind, request)).await
+            }
             Route::Cloud => Box::pin(forward::forward(&self, &asked, request)).await,
             Route::Tunnel => Box::pin(forward::tunnel(&self, &asked, request)).await,
             Route::Mirrored if asked.verb() == Verb::Get => {
@@ -169,6 +185,7 @@ impl Agent {
             | Route::Watch
             | Route::Document
             | Route::Token
+            | Route::Write
             | Route::Refuse => Err(Status::unavailable(&format!(
                 "the line to the API server is down: {} {} can't be answered on this node",
                 asked.method(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::k8s::resource::GroupVersionResource;
+use crate::k8s::resource::NODE_LEASES;
 
 /// How long what a node can't boot without may be written and not yet synced.
 const URGENT: Duration = Duration::from_millis(500);
@@ -20,6 +21,13 @@ pub fn mirrored(resource: &GroupVersionResource) -> bool {
             | ("" | "events.k8s.io", "events")
             | ("", "componentstatuses")
     )
+}
+
+/// Whether objects are kept as they were first seen, when they are asked for by name: a node's lease. A kubelet asks for it
+/// when it starts; that it is renewed every ten seconds is not for the flash.
+pub fn kept_once(resource: &GroupVersionResource, namespace: Option<&str>) -> bool {
+    (resource.group.as_str(), resource.resource.as_str()) == ("coordination.k8s.io", "leases")
+        && namespace == Some(NODE_LEASES)
 }
 
 /// How long a written change may wait for its sync: pods, secrets and configmaps hardly at all, the rest for as long as it

@@ -19,6 +19,8 @@ pub struct Facts {
     pub document: bool,
     /// It asks for a token of a service account.
     pub token: bool,
+    /// It is a write that a kubelet must be answered.
+    pub write: bool,
     /// Its first choice is something that only the cloud makes: a Table, metadata only, YAML, CBOR, indented text.
     pub cloud_form: bool,
     /// Objects, or their metadata, in JSON or protobuf are among what it accepts.
@@ -61,6 +63,8 @@ pub enum Route {
     Document,
     /// The cloud, else the token that it gave the last time for the same.
     Token,
+    /// The cloud, else as a kubelet can live with.
+    Write,
     /// Nobody can: the line is down and this is not something that a mirror answers.
     Refuse,
     /// Nobody can in a form that the caller accepts.
@@ -81,6 +85,9 @@ pub fn route(facts: Facts) -> Route {
     }
     if facts.token {
         return Route::Token;
+    }
+    if facts.write {
+        return Route::Write;
     }
     if !facts.collection {
         return if facts.cloud {
@@ -139,6 +146,7 @@ mod tests {
         collection: true,
         document: false,
         token: false,
+        write: false,
         cloud_form: false,
         made: true,
         version: Version::Recent,
@@ -296,6 +304,12 @@ mod tests {
                 ..other
             };
             assert_eq!(route(token), Route::Token);
+            let write = Facts {
+                token: false,
+                write: true,
+                ..token
+            };
+            assert_eq!(route(write), Route::Write);
         }
         assert_eq!(route(other), Route::Cloud);
         assert_eq!(

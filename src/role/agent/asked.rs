@@ -13,12 +13,14 @@ use crate::k8s::status::Status;
 use crate::rule::retention;
 use crate::rule::route::Facts;
 use crate::rule::route::Version;
+use crate::rule::write::Write;
 use crate::wire::field;
 use crate::wire::media;
 use crate::wire::media::Accept;
 use crate::wire::media::Shape;
 use crate::wire::request::Options;
 use crate::wire::request::RequestInfo;
+use crate::wire::request::ResourceRequest;
 use crate::wire::request::Verb;
 
 /// The headers that say who asks: what they hold is part of a collection's name and travels with its upstream watch.
@@ -62,7 +64,12 @@ impl Asked {
             request.method == Method::GET
                 && info.options.unknown.is_empty()
                 && !info.is_deprecated_watch()
-                && retention::mirrored(&collection.resource)
+                && (retention::mirrored(&collection.resource)
+                    || info.verb == Verb::Get
+                        && retention::kept_once(
+                            &collection.resource,
+                            collection.namespace.as_deref(),
+                        ))
         });
         Ok(Self {
             upgrade: request.headers.contains_key("upgrade"),
@@ -100,6 +107,20 @@ impl Asked {
     /// The object's name in a request for one object.
     pub fn name(&self) -> Option<&str> {
         self.info.resource.as_ref()?.name.as_deref()
+    }
+
+    /// The resource that the request is about.
+    pub fn resource(&self) -> Option<&ResourceRequest> {
+        self.info.resource.as_ref()
+    }
+
+    /// Which of the writes it is that a kubelet must be answered; one that is only tried (`dryRun`) is none of them.
+    pub fn write(&self) -> Write {
+        let tried = self.options().unknown.iter().any(|name| name == "dryRun");
+        match self.info.resource.as_ref().filter(|_| !tried) {
+            Some(request) => Write::of(self.info.verb, request),
+            None => Write::Other,
+        }
     }
 
     /// The collection that is asked for, mirrored or not.
@@ -235,6 +256,7 @@ impl Asked {
             collection: self.mirrored,
             document: self.method == Method::GET && self.info.is_document(),
             token: self.token_of().is_some(),
+            write: self.write() != Write::Other,
             cloud_form: self.cloud_form,
             made: self.accept.made(),
             version: self.version(),

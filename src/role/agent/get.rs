@@ -23,6 +23,7 @@ use crate::role::agent::offline;
 use crate::role::agent::reply;
 use crate::rule::retention;
 use crate::state::mirror;
+use crate::state::mirror::Lookup;
 use crate::state::mirror::TypeMeta;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::object;
@@ -117,8 +118,9 @@ async fn whole(response: &mut Response) -> Whole {
     Whole::Object(object)
 }
 
-/// Keeps the object as the collection of its name.
-async fn remember(
+/// Keeps the object as the collection of its name. `before`: the version that the collection was complete at when the object
+/// was asked for.
+pub async fn remember(
     agent: &Agent,
     collection: &Collection,
     before: Option<ResourceVersion>,
@@ -172,6 +174,12 @@ async fn remember(
     let Some(mut writer) = log.writer() else {
         return Ok(());
     };
+    if retention::kept_once(&collection.resource, collection.namespace.as_deref())
+        && let Lookup::Found(held) = log.lookup(&key)?
+        && object::is_same(&held.object, body)
+    {
+        return Ok(());
+    }
     if log.complete().is_some_and(|complete| version < complete) {
         if before.is_none_or(|before| version >= before) {
             // Overtaken by another get while it was on its way.

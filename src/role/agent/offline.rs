@@ -175,7 +175,17 @@ fn check_version(asked: &Asked, log: &Log, told: ResourceVersion) -> Result<(), 
     Ok(())
 }
 
-fn one(
+/// Whether an object is held, in whichever encoding.
+pub fn holds(agent: &Agent, collection: &Collection, key: &ObjectKey) -> bool {
+    let logs = agent
+        .mirror
+        .of_resource(&collection.resource, &collection.credential);
+    logs.iter()
+        .any(|log| log.version_of(key.as_str()).is_some())
+}
+
+/// One object from whatever log holds it, as the answer to `asked`, and that log.
+pub fn one(
     agent: &Agent,
     asked: &Asked,
     collection: &Collection,

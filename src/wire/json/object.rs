@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::status::quote;
 use crate::wire::error::Error;
 use crate::wire::json;
 use crate::wire::object::INITIAL_EVENTS_END;
@@ -229,6 +230,40 @@ pub fn metadata_only(object: &[u8]) -> Result<Vec<u8>, Error> {
     Ok([head, metadata, b"}"].concat())
 }
 
+/// See [`crate::wire::object::patched`].
+pub fn patched(
+    patch: &[u8],
+    kind: &str,
+    api_version: &str,
+    namespace: &str,
+    name: &str,
+) -> Option<Vec<u8>> {
+    let patch = patch.trim_ascii();
+    if !patch.starts_with(b"{") {
+        return None;
+    }
+    let mut text = String::new();
+    for (before, value) in [
+        ("{\"kind\":", kind),
+        (",\"apiVersion\":", api_version),
+        (",\"metadata\":{\"name\":", name),
+        (",\"namespace\":", namespace),
+    ] {
+        text.push_str(before);
+        quote(value, &mut text);
+    }
+    text.push('}');
+    let mut out = text.into_bytes();
+    for pair in json::members(patch) {
+        let (key, value) = pair.ok()?;
+        if !matches!(key, b"kind" | b"apiVersion" | b"metadata") {
+            out.extend_from_slice(&[b",\"", key, b"\":", value].concat());
+        }
+    }
+    out.extend_from_slice(b"}\n");
+    Some(out)
+}
+
 /// Whether two states are of one object: it has one `metadata.uid` for its life.
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     fn uid(object: &[u8]) -> Option<&[u8]> {
@@ -366,5 +401,19 @@ mod tests {
             Some((404, "NotFound".to_owned()))
         );
         assert_eq!(status_code_and_reason(b"{}"), None);
+    }
+
+    #[test]
+    fn a_patch_and_a_name_make_an_event() {
+        let event = |patch: &[u8]| patched(patch, "Event", "v1", "a", "e.1");
+        let made = event(br#" {"count":7,"metadata":{"x":1},"message":"b\"c"} "#).expect("JSON");
+        let made: serde_json::Value = serde_json::from_slice(&made).expect("JSON");
+        assert_eq!(
+            made,
+            serde_json::json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e.1", "namespace": "a"},
+                "count": 7, "message": "b\"c"})
+        );
+        assert_eq!(event(b"[]"), None);
+        assert_eq!(event(b"{\"a\""), None);
     }
 }
