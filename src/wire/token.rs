@@ -41,7 +41,7 @@ impl Encoding {
 /// What a token is asked for: who gets one for the same can be given the same one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
-    /// `spec.audiences`, sorted: they are a set.
+    /// `spec.audiences`, sorted and each once: they are a set.
     audiences: Vec<String>,
     /// `spec.expirationSeconds`
     seconds: u64,
@@ -60,8 +60,6 @@ impl Spec {
             Encoding::Json => spec.read_json(body)?,
             Encoding::Protobuf => spec.read_protobuf(message(body)?)?,
         }
-        spec.audiences.sort();
-        spec.audiences.dedup();
         let mut texts = spec.audiences.iter().chain(&spec.bound);
         let plain = texts.all(|text| !text.contains(char::is_control));
         plain.then_some(spec)
@@ -83,11 +81,15 @@ impl Spec {
             return None;
         }
         let [kind, name, uid] = &self.bound;
-        let audiences = self.audiences.join("\n");
-        Some(format!(
-            "{namespace}\n{service_account}\n{}\n{kind}\n{name}\n{uid}\n{audiences}",
+        let mut text = format!(
+            "{namespace}\n{service_account}\n{}\n{kind}\n{name}\n{uid}",
             self.seconds
-        ))
+        );
+        for audience in &self.audiences {
+            text.push('\n');
+            text.push_str(audience);
+        }
+        Some(text)
     }
 
     fn read_json(&mut self, body: &[u8]) -> Option<()> {
@@ -121,7 +123,7 @@ impl Spec {
             };
             for field in fields(spec) {
                 match field? {
-                    (1, Value::Bytes(audience)) => self.audiences.push(text(audience)?),
+                    (1, Value::Bytes(audience)) => insert(&mut self.audiences, text(audience)?),
                     (3, Value::Bytes(bound)) => {
                         for field in fields(bound) {
                             let (place, value) = match field? {
@@ -178,7 +180,13 @@ fn json_once<'a>(object: &'a [u8], name: &[u8]) -> Option<Option<&'a [u8]>> {
     Some(found)
 }
 
-/// The strings of a JSON array.
+fn insert(set: &mut Vec<String>, text: String) {
+    if let Err(at) = set.binary_search(&text) {
+        set.insert(at, text);
+    }
+}
+
+/// The strings of a JSON array, as a set.
 fn strings(array: &[u8]) -> Option<Vec<String>> {
     let (mut scanner, mut at, mut begun) = (Scanner::new(1), 0, 0);
     let mut strings = Vec::new();
@@ -187,7 +195,8 @@ fn strings(array: &[u8]) -> Option<Vec<String>> {
             Mark::Begins(0, 0) if array.starts_with(b"[") => {}
             Mark::Begins(here, 1) => begun = here,
             Mark::Ends(after, 1) => {
-                strings.push(json::text(array.get(begun..after)?)?.into_owned());
+                let text = json::text(array.get(begun..after)?)?;
+                insert(&mut strings, text.into_owned());
             }
             Mark::Ends(_, 0) => return Some(strings),
             _ => return None,

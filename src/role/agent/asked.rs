@@ -18,6 +18,7 @@ use crate::wire::media::Accept;
 use crate::wire::request::Options;
 use crate::wire::request::RequestInfo;
 use crate::wire::request::Verb;
+use crate::wire::token::Encoding;
 
 /// The headers that say who asks: what they hold is part of a collection's name and travels with its upstream watch.
 const IDENTITY: [&str; 5] = [
@@ -34,6 +35,7 @@ pub struct Asked {
     method: Method,
     upgrade: bool,
     json: bool,
+    protobuf: bool,
     metadata: bool,
     cloud_form: bool,
     collection: Option<Collection>,
@@ -63,6 +65,7 @@ impl Asked {
         Ok(Self {
             upgrade: request.headers.contains_key("upgrade"),
             json: accept.plain_json(),
+            protobuf: accept.protobuf(),
             metadata: accept.metadata(),
             cloud_form: accept.transform() || indented,
             method: request.method.clone(),
@@ -112,6 +115,14 @@ impl Asked {
     /// Whether objects are asked for in plain JSON, so that filters can read the answer.
     pub fn plain(&self) -> bool {
         self.json && !self.cloud_form
+    }
+
+    /// Whether objects are accepted in this encoding.
+    pub fn accepts(&self, encoding: Encoding) -> bool {
+        match encoding {
+            Encoding::Json => self.json,
+            Encoding::Protobuf => self.protobuf,
+        }
     }
 
     /// What is shown of objects when the answer is made here.

@@ -15,7 +15,6 @@
 //! What was dropped is not given out any more; its sealed bytes leave the flash with the log's next compaction.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -29,7 +28,6 @@ use crate::io::latest::Notify;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ObjectKey;
-use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::rule::retention;
 use crate::state::mirror;
@@ -53,10 +51,11 @@ const SYNC: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Where a token is kept: who asked for it, and for what.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     credential: Credential,
     key: ObjectKey,
+    pod: String,
 }
 
 impl Place {
@@ -71,7 +70,13 @@ impl Place {
         Some(Self {
             credential: credential.clone(),
             key: ObjectKey::new("", &crypto::sha256_hex(text.as_bytes())),
+            pod: spec.pod().to_owned(),
         })
+    }
+
+    /// The uid of the pod that the token is bound to; empty when it is bound to none.
+    pub fn pod(&self) -> &str {
+        &self.pod
     }
 
     /// The collection of all tokens that were given with one right.
@@ -97,7 +102,7 @@ pub fn is_tokens(collection: &Collection) -> bool {
 
 /// What must be known of a token without opening it.
 struct Held {
-    pod: String,
+    place: Place,
     expires: u64,
 }
 
@@ -113,7 +118,8 @@ pub struct Count {
 /// All tokens that are kept.
 pub struct Tokens {
     mirror: Rc<Mirror>,
-    held: RefCell<BTreeMap<Place, Held>>,
+    /// In no order: a node has a few dozen.
+    held: RefCell<Vec<Held>>,
     /// Places in the logs of pods; what stands before them was seen.
     pods: RefCell<Vec<Cursor>>,
     noted: Notify,
@@ -153,19 +159,18 @@ impl Tokens {
                 let place = Place {
                     credential: log.name().credential.clone(),
                     key: stored.key,
+                    pod: kept.pod,
                 };
-                self.note(place, &kept);
+                self.note(place, kept.expires);
             }
         }
         Ok(())
     }
 
-    fn note(&self, place: Place, kept: &Kept) {
-        let held = Held {
-            pod: kept.pod.clone(),
-            expires: kept.expires,
-        };
-        self.held.borrow_mut().insert(place, held);
+    fn note(&self, place: Place, expires: u64) {
+        let mut held = self.held.borrow_mut();
+        held.retain(|held| held.place != place);
+        held.push(Held { place, expires });
     }
 
     /// The token that was given last for what is asked.
@@ -182,10 +187,10 @@ impl Tokens {
     /// How many there are at `now` (seconds since 1970).
     pub fn count(&self, now: u64) -> Count {
         let mut count = Count::default();
-        for (place, held) in self.held.borrow().iter() {
+        for held in self.held.borrow().iter() {
             // A log that was damaged took its tokens along.
-            let log = self.mirror.find(&place.collection());
-            if log.is_some_and(|log| log.version_of(place.key.as_str()).is_some()) {
+            let log = self.mirror.find(&held.place.collection());
+            if log.is_some_and(|log| log.version_of(held.place.key.as_str()).is_some()) {
                 count.held += 1;
                 count.expired += usize::from(held.expires <= now);
             }
@@ -199,14 +204,10 @@ impl Tokens {
         let log = self.mirror.ensure(&place.collection(), Duration::ZERO)?;
         {
             let mut writer = log.writer_wait().await;
-            if log.complete().is_none() {
-                let of = type_meta();
-                writer.begin(Some(&of))?;
-                writer.commit(ResourceVersion(1), &of).await?;
-            }
-            writer.put(&place.key, following(&log), false, &kept.encode())?;
+            let (of, record) = (type_meta(), kept.encode());
+            writer.add(&of, &place.key, &record).await?;
         }
-        self.note(place.clone(), kept);
+        self.note(place.clone(), kept.expires);
         self.noted.notify();
         // This node's clock may be far ahead, so the end that the server gave counts too.
         self.drop_all(self.surplus(place, now.min(kept.expires)))
@@ -221,14 +222,15 @@ impl Tokens {
     /// Which ones beside the one that was just given are too old or too many.
     fn surplus(&self, given: &Place, now: u64) -> Vec<Place> {
         let held = self.held.borrow();
-        let others = held.iter().filter(|(place, _)| *place != given);
-        let mut by_end: Vec<(u64, &Place)> =
-            others.map(|(place, held)| (held.expires, place)).collect();
-        by_end.sort();
-        let many = (by_end.len() + 1).saturating_sub(MOST);
-        let old = by_end.partition_point(|(end, _)| end.saturating_add(OLD) < now);
-        let surplus = by_end.into_iter().take(many.max(old));
-        surplus.map(|(_, place)| place.clone()).collect()
+        let others = || held.iter().filter(|held| held.place != *given);
+        let old = others().filter(|held| held.expires.saturating_add(OLD) < now);
+        let mut surplus: Vec<Place> = old.map(|held| held.place.clone()).collect();
+        // One comes at a time, so one goes.
+        if surplus.is_empty() && held.len() > MOST {
+            let first = others().min_by_key(|held| held.expires);
+            surplus.extend(first.map(|held| held.place.clone()));
+        }
+        surplus
     }
 
     /// Drops what is bound to pods that are gone, until it is dropped itself.
@@ -256,8 +258,8 @@ impl Tokens {
 
     fn bound_to(&self, pods: &[String]) -> Vec<Place> {
         let held = self.held.borrow();
-        let bound = held.iter().filter(|(_, held)| pods.contains(&held.pod));
-        bound.map(|(place, _)| place.clone()).collect()
+        let bound = held.iter().filter(|held| pods.contains(&held.place.pod));
+        bound.map(|held| held.place.clone()).collect()
     }
 
     fn watched(&self) -> Vec<Rc<Log>> {
@@ -303,24 +305,16 @@ impl Tokens {
 
     async fn drop_all(&self, places: Vec<Place>) {
         for place in places {
-            self.held.borrow_mut().remove(&place);
+            self.held.borrow_mut().retain(|held| held.place != place);
             let Some(log) = self.mirror.find(&place.collection()) else {
                 continue;
             };
             let mut writer = log.writer_wait().await;
-            if log.version_of(place.key.as_str()).is_some()
-                && let Err(error) = writer.delete(&place.key, following(&log), false, b"")
-            {
+            if let Err(error) = writer.take_out(&place.key) {
                 log::warn!("a token is not dropped: {error}");
             }
         }
     }
-}
-
-/// The version of what is written next: the log's own count.
-fn following(log: &Log) -> ResourceVersion {
-    let ResourceVersion(last) = log.complete().unwrap_or_default();
-    ResourceVersion(last.saturating_add(1))
 }
 
 fn type_meta() -> TypeMeta {
