@@ -140,9 +140,6 @@ impl Tokens {
                 log::warn!("tokens can't be read: {error}");
             }
         }
-        // What the mirror knows of pods now is older than the first list that may miss one.
-        let gone = tokens.drain();
-        debug_assert!(gone.is_empty(), "a new cursor has nothing to tell");
         Rc::new(tokens)
     }
 
@@ -274,8 +271,19 @@ impl Tokens {
             pods.clear();
             return Vec::new();
         }
+        for log in self.mirror.logs() {
+            let known = pods.iter().any(|cursor| Rc::ptr_eq(cursor.log(), &log));
+            if !known
+                && tells_of_pods(log.name())
+                && let Some(log) = self.mirror.find(log.name())
+                // From the first change that is known: a uid never comes back, so nothing is told too often.
+                && let Ok(cursor) = log.cursor(log.oldest())
+            {
+                pods.push(cursor);
+            }
+        }
         let mut gone = Vec::new();
-        // One whose log is gone or has started anew goes, and comes back at the log's end.
+        // One that can't go on goes, and comes back if its log does.
         pods.retain_mut(|cursor| {
             loop {
                 match cursor.next() {
@@ -289,17 +297,6 @@ impl Tokens {
                 }
             }
         });
-        for log in self.mirror.logs() {
-            let known = pods.iter().any(|cursor| Rc::ptr_eq(cursor.log(), &log));
-            if !known
-                && tells_of_pods(log.name())
-                && let Some(log) = self.mirror.find(log.name())
-                && let Some(complete) = log.complete()
-                && let Ok(cursor) = log.cursor(complete)
-            {
-                pods.push(cursor);
-            }
-        }
         gone
     }
 
@@ -361,6 +358,7 @@ mod tests {
     use crate::io::crypto::Key;
     use crate::io::flash::memory::Memory;
     use crate::io::flash::memory::Random;
+    use crate::k8s::object::ResourceVersion;
     use crate::wire::token::Encoding;
 
     fn mirror(flash: &Memory) -> Rc<Mirror> {
@@ -482,6 +480,49 @@ mod tests {
             assert!(tokens.find(&place(1)).expect("readable").is_some());
             assert_eq!(tokens.find(&place(2)).expect("readable"), None);
             assert_eq!(flash.operations(), operations, "to read is not to write");
+        });
+    }
+
+    #[test]
+    fn a_pod_that_went_before_the_agent_was_killed_takes_its_token_along_after_the_start() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let mirror = mirror(&flash);
+            let tokens = Tokens::open(Rc::clone(&mirror));
+            for number in [1, 2] {
+                let kept = kept(number, 100);
+                let place = Place {
+                    pod: kept.pod.clone(),
+                    ..place(number)
+                };
+                tokens.keep(&place, &kept, 0).await.expect("kept");
+            }
+            let name = Collection {
+                resource: GroupVersionResource::new("", "v1", "pods"),
+                ..collection(&Credential::Agent)
+            };
+            let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
+            let mut writer = log.writer().expect("free");
+            for number in [1, 2] {
+                let key = ObjectKey::new("ns", &format!("p{number}"));
+                let pod = format!(r#"{{"metadata":{{"uid":"pod-{number}"}}}}"#);
+                let of = type_meta();
+                let added = writer.add(&of, &key, pod.as_bytes());
+                added.await.expect("written");
+                if number == 2 {
+                    let version = ResourceVersion(9);
+                    let gone = writer.delete(&key, version, false, pod.as_bytes());
+                    gone.expect("written");
+                }
+            }
+            // Nobody has looked at the pods yet, and the agent is killed.
+            let tokens = Tokens::open(self::mirror(&flash.after_kill()));
+            assert_eq!(tokens.count(0).held, 2);
+            let mut tend = std::pin::pin!(tokens.tend());
+            assert!(smol::future::poll_once(&mut tend).await.is_none());
+            assert_eq!(tokens.count(0).held, 1);
+            assert_eq!(tokens.find(&place(2)).expect("readable"), None);
+            assert!(tokens.find(&place(1)).expect("readable").is_some());
         });
     }
 
