@@ -7,97 +7,76 @@
 use std::fs;
 use std::io;
 use std::io::ErrorKind;
-use std::io::Read;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::io::crypto;
 use crate::io::crypto::KEY_LEN;
 use crate::io::crypto::Key;
+use crate::io::flash::File;
+use crate::io::flash::Flash;
+
+/// The name of the file in the state folder, and of one that is not whole yet.
+const NAME: &str = "seal.key";
+const NEW: &str = "seal.new";
 
 /// Reads the key at `path`, which somebody else has put there. An error says what is wrong with the file and what to do.
 pub fn read(path: &Path) -> io::Result<Key> {
     let file = fs::File::open(path).map_err(|error| {
-        let help = "it must be there before the start";
-        io::Error::new(error.kind(), format!("can't be read: {error}; {help}"))
+        io::Error::other(format!(
+            "can't be read: {error}; it must be there before the start"
+        ))
     })?;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o007 != 0 {
-        let why = format!(
-            "everybody may use it (mode {:04o}): chmod 600, and put a new key there if others have been on this machine",
-            mode & 0o7777
-        );
-        return Err(io::Error::new(ErrorKind::InvalidData, why));
+    if file.metadata()?.permissions().mode() & 0o007 != 0 {
+        return Err(io::Error::other(
+            "everybody may use it: chmod 600, and put a new key there if others have been on this machine",
+        ));
     }
-    let mut bytes = Vec::new();
-    // One byte more than wanted shows that there are more.
-    file.take(KEY_LEN as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| io::Error::new(error.kind(), format!("can't be read: {error}")))?;
-    match <&[u8; KEY_LEN]>::try_from(&bytes[..]) {
-        Ok(bytes) => Ok(Key::new(bytes)),
-        Err(_) => Err(io::Error::new(
-            ErrorKind::InvalidData,
-            format!(
-                "must hold exactly {KEY_LEN} random bytes: head -c {KEY_LEN} /dev/urandom makes them"
-            ),
-        )),
-    }
+    key(&file)?.ok_or_else(|| {
+        io::Error::other("must hold exactly 32 random bytes: head -c 32 /dev/urandom makes them")
+    })
 }
 
-/// The key in the state folder, made when there is none that can be used: what was sealed before is lost then.
+/// The key in a file; none when it is not as long as one.
+fn key(file: &dyn File) -> io::Result<Option<Key>> {
+    // One byte more than wanted shows that there are more.
+    let mut bytes = [0; KEY_LEN + 1];
+    let read = file.read_at(&mut bytes, 0)?;
+    Ok(bytes
+        .first_chunk()
+        .filter(|_| read == KEY_LEN)
+        .map(Key::new))
+}
+
+/// The key in the state folder, made when there is none that can be used: what was sealed before is lost then. The folder's
+/// files are their owner's alone.
 ///
 /// Never fails but for want of chance: a node whose flash has died must not lose the cloud as well. What can't be kept is
 /// used until the end of the process, and said.
-pub fn own(path: &Path) -> io::Result<Key> {
-    match read_own(path) {
-        Ok(key) => return Ok(key),
+pub fn own(folder: &dyn Flash) -> io::Result<Key> {
+    match folder.open(NAME).and_then(|file| key(&*file)) {
+        Ok(Some(key)) => return Ok(key),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => log::error!("the seal key is replaced: {error} file={}", path.display()),
+        Ok(None) => log::error!("{NAME} is no key and is replaced; what it sealed is lost"),
+        Err(error) => log::error!("{NAME} is replaced; what it sealed is lost: {error}"),
     }
     let mut bytes = [0; KEY_LEN];
     crypto::random(&mut bytes)?;
-    if let Err(error) = keep(path, &bytes) {
+    if let Err(error) = keep(folder, &bytes) {
         log::error!(
-            "the seal key can't be kept, so no secret and no token will outlive this process: {error} file={}",
-            path.display()
+            "{NAME} can't be kept, so no secret and no token outlives this process: {error}"
         );
     }
     Ok(Key::new(&bytes))
 }
 
-/// The folder is its owner's alone, so nobody else has read a key whose mode was loosened in it.
-fn read_own(path: &Path) -> io::Result<Key> {
-    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-        log::warn!("the seal key is made its owner's file={}", path.display());
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    }
-    read(path)
-}
-
 /// Puts a new key there, whole or not at all, safe from a power cut before anything is sealed with it.
-fn keep(path: &Path, bytes: &[u8; KEY_LEN]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // Whatever was left there under whatever mode.
-    drop(fs::remove_file(&new));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent().map(fs::File::open) {
-        // Some file systems know no sync of a folder.
-        Some(folder) => match folder?.sync_all() {
-            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
-            synced => synced,
-        },
-        None => Ok(()),
-    }
+fn keep(folder: &dyn Flash, bytes: &[u8]) -> io::Result<()> {
+    let file = folder.create(NEW)?;
+    file.write_at(bytes, 0)?;
+    file.sync_data()?;
+    folder.rename(NEW, NAME)?;
+    folder.sync_dir()
 }
 
 #[cfg(test)]
@@ -105,6 +84,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::io::flash::Absent;
+    use crate::io::flash::Disk;
+    use crate::io::flash::memory::Memory;
+    use crate::io::flash::memory::Random;
 
     struct Folder(PathBuf);
 
@@ -155,23 +138,38 @@ mod tests {
     }
 
     #[test]
-    fn the_own_key_is_made_once_for_its_owner_only_and_made_anew_when_it_is_no_key() {
+    fn the_own_key_is_made_once_for_its_owner_only() {
         let folder = Folder::new("seal-own");
-        let path = folder.0.join("seal.key");
-        let first = own(&path).expect("made");
-        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(own(&path).expect("kept").id(), first.id());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("mine");
-        assert_eq!(own(&path).expect("kept").id(), first.id());
-        assert_eq!(mode(&path), 0o600);
-        folder.put("seal.key", b"torn", 0o600);
-        let second = own(&path).expect("made");
-        assert_ne!(second.id(), first.id());
-        assert_eq!(own(&path).expect("kept").id(), second.id());
-        let names: Vec<_> = fs::read_dir(&folder.0).expect("there").collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-        let nowhere = folder.0.join("no/such/folder");
-        assert_ne!(own(&nowhere).expect("for now").id(), second.id());
+        let disk = Disk::open(&folder.0).expect("a folder");
+        let first = own(&disk).expect("made");
+        assert_eq!(own(&disk).expect("kept").id(), first.id());
+        let path = folder.0.join(NAME);
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(disk.list().expect("listed"), [NAME]);
+        assert_eq!(read(&path).expect("right").id(), first.id());
+    }
+
+    #[test]
+    fn a_power_cut_leaves_a_key_or_none_and_a_file_that_is_no_key_is_replaced() {
+        let mut random = Random::new(1);
+        for cut in 0..6 {
+            let flash = Memory::default();
+            flash.cut_at(Some(cut));
+            let used = own(&flash).expect("for now").id();
+            let after = flash.after_power_cut(&mut random);
+            let found = own(&after).expect("made or kept").id();
+            assert!(cut < 5 || found == used, "what was made safe stays");
+            assert_eq!(own(&after).expect("kept").id(), found);
+        }
+        for wrong in [&b""[..], b"torn", &[1; 33]] {
+            let flash = Memory::default();
+            flash.put(NAME, wrong);
+            let made = own(&flash).expect("made").id();
+            assert_eq!(own(&flash).expect("kept").id(), made);
+            assert_eq!(flash.list_names(), [NAME]);
+        }
+        let first = own(&Absent).expect("for now").id();
+        assert_ne!(own(&Absent).expect("for now").id(), first);
     }
 }

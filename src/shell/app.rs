@@ -43,9 +43,6 @@ const FLUSH: Duration = Duration::from_millis(1500);
 /// The folder of the mirror inside the state folder.
 const MIRROR: &str = "mirror";
 
-/// The file of the seal key inside the state folder.
-const SEAL_KEY: &str = "seal.key";
-
 /// Why the process can't run.
 #[derive(Debug)]
 pub enum Error {
@@ -230,8 +227,14 @@ fn seal_key(config: &Config) -> Result<Key, Error> {
         Some(path) => {
             seal::read(path).map_err(|error| Error::Config(format!("--seal-key {path:?}: {error}")))
         }
-        None => seal::own(&config.state_dir.join(SEAL_KEY))
-            .map_err(|error| Error::State(format!("no seal key can be made: {error}"))),
+        None => {
+            let folder: Arc<dyn Flash> = match Disk::open(&config.state_dir) {
+                Ok(disk) => Arc::new(disk),
+                Err(_) => Arc::new(flash::Absent),
+            };
+            seal::own(&*folder)
+                .map_err(|error| Error::State(format!("no seal key can be made: {error}")))
+        }
     }
 }
 

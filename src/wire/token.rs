@@ -19,7 +19,7 @@ const LIFE: u64 = 3600;
 /// What a token is asked for: who gets one for the same can be given the same one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
-    /// `spec.audiences`, sorted: they are a set.
+    /// `spec.audiences`, sorted and each once: they are a set.
     audiences: Vec<String>,
     /// `spec.expirationSeconds`
     seconds: u64,
@@ -38,8 +38,6 @@ impl Spec {
             Encoding::Json => spec.read_json(body)?,
             Encoding::Protobuf => spec.read_protobuf(protobuf::open(body).ok()?.raw)?,
         }
-        spec.audiences.sort();
-        spec.audiences.dedup();
         let mut texts = spec.audiences.iter().chain(&spec.bound);
         let plain = texts.all(|text| !text.contains(char::is_control));
         plain.then_some(spec)
@@ -61,11 +59,15 @@ impl Spec {
             return None;
         }
         let [kind, name, uid] = &self.bound;
-        let audiences = self.audiences.join("\n");
-        Some(format!(
-            "{namespace}\n{service_account}\n{}\n{kind}\n{name}\n{uid}\n{audiences}",
+        let mut text = format!(
+            "{namespace}\n{service_account}\n{}\n{kind}\n{name}\n{uid}",
             self.seconds
-        ))
+        );
+        for audience in &self.audiences {
+            text.push('\n');
+            text.push_str(audience);
+        }
+        Some(text)
     }
 
     fn read_json(&mut self, body: &[u8]) -> Option<()> {
@@ -100,7 +102,7 @@ impl Spec {
             for field in protobuf::fields(spec) {
                 let field = field.ok()?;
                 match (field.number, field.value) {
-                    (1, _) => self.audiences.push(field.text()?.to_owned()),
+                    (1, _) => insert(&mut self.audiences, field.text()?.to_owned()),
                     (3, Value::Bytes(bound)) => {
                         for field in protobuf::fields(bound) {
                             let field = field.ok()?;
@@ -155,7 +157,13 @@ fn json_once<'a>(object: &'a [u8], name: &[u8]) -> Option<Option<&'a [u8]>> {
     Some(found)
 }
 
-/// The strings of a JSON array.
+fn insert(set: &mut Vec<String>, text: String) {
+    if let Err(at) = set.binary_search(&text) {
+        set.insert(at, text);
+    }
+}
+
+/// The strings of a JSON array, as a set.
 fn strings(array: &[u8]) -> Option<Vec<String>> {
     let (mut scanner, mut at, mut begun) = (Scanner::new(1), 0, 0);
     let mut strings = Vec::new();
@@ -164,7 +172,8 @@ fn strings(array: &[u8]) -> Option<Vec<String>> {
             Mark::Begins(0, 0) if array.starts_with(b"[") => {}
             Mark::Begins(here, 1) => begun = here,
             Mark::Ends(after, 1) => {
-                strings.push(json::text(array.get(begun..after)?)?.into_owned());
+                let text = json::text(array.get(begun..after)?)?;
+                insert(&mut strings, text.into_owned());
             }
             Mark::Ends(_, 0) => return Some(strings),
             _ => return None,

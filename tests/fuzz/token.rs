@@ -134,7 +134,7 @@ pub(crate) fn check(_random: &mut Random, input: &[u8]) {
         for encoding in [Encoding::Json, Encoding::Protobuf] {
             let spec = Spec::read(encoding, input);
             if let Some(text) = spec.and_then(text) {
-                assert!(text.lines().count() >= 6, "{text:?}");
+                assert!(text.split('\n').count() >= 6, "{text:?}");
             }
             let _ = expires(encoding, input);
         }

@@ -25,7 +25,6 @@ use crate::io::process;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ObjectKey;
-use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
@@ -281,16 +280,7 @@ impl Place {
             return Ok(());
         };
         log.fresh(process::unix_time());
-        let begun = async {
-            if log.complete().is_none() {
-                let of = type_meta();
-                writer.begin(Some(&of))?;
-                writer.commit(ResourceVersion(1), &of).await?;
-            }
-            let ResourceVersion(last) = log.complete().unwrap_or_default();
-            writer.put(&self.key, ResourceVersion(last + 1), false, stored)
-        };
-        let kept = begun.await;
+        let kept = writer.add(&type_meta(), &self.key, stored).await;
         if let Err(error) = &kept {
             agent.followers.rest(&self.collection, error);
         }

@@ -28,7 +28,6 @@ use crate::role::agent::tokens::Place;
 use crate::role::agent::whole::Whole;
 use crate::role::agent::whole::whole;
 use crate::rule::health::Health;
-use crate::wire::media::Accept;
 use crate::wire::token::Kept;
 use crate::wire::token::Spec;
 use crate::wire::token::expires;
@@ -38,7 +37,6 @@ const LIMIT: usize = 64 << 10;
 
 /// Answers a request for a token.
 pub async fn token(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Response {
-    let accept = Accept::parse(&joined(&request.headers, "accept"));
     let encoding = Encoding::named(&joined(&request.headers, "content-type"));
     // Read before it is sent, since the line may go while it is; it is one segment of TCP.
     let body = std::mem::replace(&mut request.body, Body::empty());
@@ -46,7 +44,7 @@ pub async fn token(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
         Whole::Bytes(body) => {
             let spec = encoding.and_then(|encoding| Spec::read(encoding, &body));
             request.body = Body::full(body);
-            spec.and_then(|spec| place(asked, &spec).map(|place| (place, spec)))
+            spec.and_then(|spec| place(asked, &spec))
         }
         Whole::Large(body) => {
             request.body = body;
@@ -58,34 +56,24 @@ pub async fn token(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
     };
     if agent.upstream.health() == Health::Unhealthy {
         request.body.discard(UNREAD, UNREAD_TIME).await;
-        return cut_off(
-            agent,
-            asked,
-            place.as_ref().map(|(place, _)| place),
-            &accept,
-        );
+        return cut_off(agent, asked, place.as_ref());
     }
     // What is coded could not be given to everybody.
     request.headers.remove("accept-encoding");
     let mut response = match forward::send(agent, asked, request).await {
         Ok(response) => response,
         Err(Failure::Unreachable) => {
-            return cut_off(
-                agent,
-                asked,
-                place.as_ref().map(|(place, _)| place),
-                &accept,
-            );
+            return cut_off(agent, asked, place.as_ref());
         }
         Err(Failure::Answered(response)) => return response,
     };
-    let Some((place, spec)) = place.filter(|_| response.status == StatusCode::CREATED) else {
+    let Some(place) = place.filter(|_| response.status == StatusCode::CREATED) else {
         return response;
     };
     let body = std::mem::replace(&mut response.body, Body::empty());
     match whole(body, LIMIT).await {
         Whole::Bytes(body) => {
-            keep(agent, &place, &spec, &response, &body).await;
+            keep(agent, &place, &response, &body).await;
             response.body = Body::full(body);
             response
         }
@@ -93,7 +81,7 @@ pub async fn token(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
             response.body = body;
             response
         }
-        Whole::Cut => cut_off(agent, asked, Some(&place), &accept),
+        Whole::Cut => cut_off(agent, asked, Some(&place)),
     }
 }
 
@@ -103,7 +91,7 @@ fn place(asked: &Asked, spec: &Spec) -> Option<Place> {
 }
 
 /// Keeps an answer if it is one that can be read. That it can't be kept harms nobody now.
-async fn keep(agent: &Agent, place: &Place, spec: &Spec, response: &Response, body: &[u8]) {
+async fn keep(agent: &Agent, place: &Place, response: &Response, body: &[u8]) {
     let content_type = joined(&response.headers, "content-type");
     let encoding = Encoding::named(&content_type);
     let expires = encoding.and_then(|encoding| expires(encoding, body));
@@ -117,7 +105,7 @@ async fn keep(agent: &Agent, place: &Place, spec: &Spec, response: &Response, bo
     }
     let kept = Kept {
         content_type,
-        pod: spec.pod().to_owned(),
+        pod: place.pod().to_owned(),
         expires,
         body: body.to_vec(),
     };
@@ -129,8 +117,8 @@ async fn keep(agent: &Agent, place: &Place, spec: &Spec, response: &Response, bo
 }
 
 /// The answer without the cloud.
-fn cut_off(agent: &Agent, asked: &Asked, place: Option<&Place>, accept: &Accept) -> Response {
-    let answer = replay(agent, asked, place, accept);
+fn cut_off(agent: &Agent, asked: &Asked, place: Option<&Place>) -> Response {
+    let answer = replay(agent, asked, place);
     let by = if answer.is_ok() {
         By::Mirror
     } else {
@@ -140,12 +128,7 @@ fn cut_off(agent: &Agent, asked: &Asked, place: Option<&Place>, accept: &Accept)
     answer.unwrap_or_else(|status| reply::status(asked.status(), &status))
 }
 
-fn replay(
-    agent: &Agent,
-    asked: &Asked,
-    place: Option<&Place>,
-    accept: &Accept,
-) -> Result<Response, Status> {
+fn replay(agent: &Agent, asked: &Asked, place: Option<&Place>) -> Result<Response, Status> {
     let kept = place.map_or(Ok(None), |place| agent.tokens.find(place));
     let kept =
         kept.map_err(|error| Status::unavailable(&format!("no token can be read: {error}")))?;
@@ -156,7 +139,7 @@ fn replay(
         )));
     };
     let encoding = Encoding::named(&kept.content_type);
-    let taken = encoding.is_some_and(|encoding| accept.shape(encoding).is_some());
+    let taken = encoding.is_some_and(|encoding| asked.shape(encoding).is_some());
     let kind = HeaderValue::from_str(&kept.content_type).ok();
     let Some(kind) = kind.filter(|_| taken) else {
         return Err(Status::not_acceptable(&format!(

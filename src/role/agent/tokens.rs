@@ -15,7 +15,6 @@
 //! What was dropped is not given out any more; its sealed bytes leave the flash with the log's next compaction.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -29,7 +28,6 @@ use crate::io::latest::Notify;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ObjectKey;
-use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
 use crate::rule::retention;
 use crate::state::mirror;
@@ -53,10 +51,11 @@ const SYNC: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Where a token is kept: who asked for it, and for what.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     credential: Credential,
     key: ObjectKey,
+    pod: String,
 }
 
 impl Place {
@@ -71,7 +70,13 @@ impl Place {
         Some(Self {
             credential: credential.clone(),
             key: ObjectKey::new("", &crypto::sha256_hex(text.as_bytes())),
+            pod: spec.pod().to_owned(),
         })
+    }
+
+    /// The uid of the pod that the token is bound to; empty when it is bound to none.
+    pub fn pod(&self) -> &str {
+        &self.pod
     }
 
     /// The collection of all tokens that were given with one right.
@@ -98,7 +103,7 @@ pub fn is_tokens(collection: &Collection) -> bool {
 
 /// What must be known of a token without opening it.
 struct Held {
-    pod: String,
+    place: Place,
     expires: u64,
 }
 
@@ -114,7 +119,8 @@ pub struct Count {
 /// All tokens that are kept.
 pub struct Tokens {
     mirror: Rc<Mirror>,
-    held: RefCell<BTreeMap<Place, Held>>,
+    /// In no order: a node has a few dozen.
+    held: RefCell<Vec<Held>>,
     /// Places in the logs of pods; what stands before them was seen.
     pods: RefCell<Vec<Cursor>>,
     noted: Notify,
@@ -135,9 +141,6 @@ impl Tokens {
                 log::warn!("tokens can't be read: {error}");
             }
         }
-        // What the mirror knows of pods now is older than the first list that may miss one.
-        let gone = tokens.drain();
-        debug_assert!(gone.is_empty(), "a new cursor has nothing to tell");
         Rc::new(tokens)
     }
 
@@ -154,19 +157,18 @@ impl Tokens {
                 let place = Place {
                     credential: log.name().credential.clone(),
                     key: stored.key,
+                    pod: kept.pod,
                 };
-                self.note(place, &kept);
+                self.note(place, kept.expires);
             }
         }
         Ok(())
     }
 
-    fn note(&self, place: Place, kept: &Kept) {
-        let held = Held {
-            pod: kept.pod.clone(),
-            expires: kept.expires,
-        };
-        self.held.borrow_mut().insert(place, held);
+    fn note(&self, place: Place, expires: u64) {
+        let mut held = self.held.borrow_mut();
+        held.retain(|held| held.place != place);
+        held.push(Held { place, expires });
     }
 
     /// The token that was given last for what is asked.
@@ -183,10 +185,10 @@ impl Tokens {
     /// How many there are at `now` (seconds since 1970).
     pub fn count(&self, now: u64) -> Count {
         let mut count = Count::default();
-        for (place, held) in self.held.borrow().iter() {
+        for held in self.held.borrow().iter() {
             // A log that was damaged took its tokens along.
-            let log = self.mirror.find(&place.collection());
-            if log.is_some_and(|log| log.version_of(place.key.as_str()).is_some()) {
+            let log = self.mirror.find(&held.place.collection());
+            if log.is_some_and(|log| log.version_of(held.place.key.as_str()).is_some()) {
                 count.held += 1;
                 count.expired += usize::from(held.expires <= now);
             }
@@ -200,14 +202,10 @@ impl Tokens {
         let log = self.mirror.ensure(&place.collection(), Duration::ZERO)?;
         {
             let mut writer = log.writer_wait().await;
-            if log.complete().is_none() {
-                let of = type_meta();
-                writer.begin(Some(&of))?;
-                writer.commit(ResourceVersion(1), &of).await?;
-            }
-            writer.put(&place.key, following(&log), false, &kept.encode())?;
+            let (of, record) = (type_meta(), kept.encode());
+            writer.add(&of, &place.key, &record).await?;
         }
-        self.note(place.clone(), kept);
+        self.note(place.clone(), kept.expires);
         self.noted.notify();
         // This node's clock may be far ahead, so the end that the server gave counts too.
         self.drop_all(self.surplus(place, now.min(kept.expires)))
@@ -222,14 +220,15 @@ impl Tokens {
     /// Which ones beside the one that was just given are too old or too many.
     fn surplus(&self, given: &Place, now: u64) -> Vec<Place> {
         let held = self.held.borrow();
-        let others = held.iter().filter(|(place, _)| *place != given);
-        let mut by_end: Vec<(u64, &Place)> =
-            others.map(|(place, held)| (held.expires, place)).collect();
-        by_end.sort();
-        let many = (by_end.len() + 1).saturating_sub(MOST);
-        let old = by_end.partition_point(|(end, _)| end.saturating_add(OLD) < now);
-        let surplus = by_end.into_iter().take(many.max(old));
-        surplus.map(|(_, place)| place.clone()).collect()
+        let others = || held.iter().filter(|held| held.place != *given);
+        let old = others().filter(|held| held.expires.saturating_add(OLD) < now);
+        let mut surplus: Vec<Place> = old.map(|held| held.place.clone()).collect();
+        // One comes at a time, so one goes.
+        if surplus.is_empty() && held.len() > MOST {
+            let first = others().min_by_key(|held| held.expires);
+            surplus.extend(first.map(|held| held.place.clone()));
+        }
+        surplus
     }
 
     /// Drops what is bound to pods that are gone, until it is dropped itself.
@@ -257,8 +256,8 @@ impl Tokens {
 
     fn bound_to(&self, pods: &[String]) -> Vec<Place> {
         let held = self.held.borrow();
-        let bound = held.iter().filter(|(_, held)| pods.contains(&held.pod));
-        bound.map(|(place, _)| place.clone()).collect()
+        let bound = held.iter().filter(|held| pods.contains(&held.place.pod));
+        bound.map(|held| held.place.clone()).collect()
     }
 
     fn watched(&self) -> Vec<Rc<Log>> {
@@ -273,8 +272,19 @@ impl Tokens {
             pods.clear();
             return Vec::new();
         }
+        for log in self.mirror.logs() {
+            let known = pods.iter().any(|cursor| Rc::ptr_eq(cursor.log(), &log));
+            if !known
+                && tells_of_pods(log.name())
+                && let Some(log) = self.mirror.find(log.name())
+                // From the first change that is known: a uid never comes back, so nothing is told too often.
+                && let Ok(cursor) = log.cursor(log.oldest())
+            {
+                pods.push(cursor);
+            }
+        }
         let mut gone = Vec::new();
-        // One whose log is gone or has started anew goes, and comes back at the log's end.
+        // One that can't go on goes, and comes back if its log does.
         pods.retain_mut(|cursor| {
             loop {
                 match cursor.next() {
@@ -287,40 +297,21 @@ impl Tokens {
                 }
             }
         });
-        for log in self.mirror.logs() {
-            let known = pods.iter().any(|cursor| Rc::ptr_eq(cursor.log(), &log));
-            if !known
-                && tells_of_pods(log.name())
-                && let Some(log) = self.mirror.find(log.name())
-                && let Some(complete) = log.complete()
-                && let Ok(cursor) = log.cursor(complete)
-            {
-                pods.push(cursor);
-            }
-        }
         gone
     }
 
     async fn drop_all(&self, places: Vec<Place>) {
         for place in places {
-            self.held.borrow_mut().remove(&place);
+            self.held.borrow_mut().retain(|held| held.place != place);
             let Some(log) = self.mirror.find(&place.collection()) else {
                 continue;
             };
             let mut writer = log.writer_wait().await;
-            if log.version_of(place.key.as_str()).is_some()
-                && let Err(error) = writer.delete(&place.key, following(&log), false, b"")
-            {
+            if let Err(error) = writer.take_out(&place.key) {
                 log::warn!("a token is not dropped: {error}");
             }
         }
     }
-}
-
-/// The version of what is written next: the log's own count.
-fn following(log: &Log) -> ResourceVersion {
-    let ResourceVersion(last) = log.complete().unwrap_or_default();
-    ResourceVersion(last.saturating_add(1))
 }
 
 fn type_meta() -> TypeMeta {
@@ -369,6 +360,7 @@ mod tests {
     use crate::io::flash::memory::Memory;
     use crate::io::flash::memory::Random;
     use crate::k8s::encoding::Encoding;
+    use crate::k8s::object::ResourceVersion;
 
     fn mirror(flash: &Memory) -> Rc<Mirror> {
         let options = mirror::Options {
@@ -489,6 +481,49 @@ mod tests {
             assert!(tokens.find(&place(1)).expect("readable").is_some());
             assert_eq!(tokens.find(&place(2)).expect("readable"), None);
             assert_eq!(flash.operations(), operations, "to read is not to write");
+        });
+    }
+
+    #[test]
+    fn a_pod_that_went_before_the_agent_was_killed_takes_its_token_along_after_the_start() {
+        smol::block_on(async {
+            let flash = Memory::default();
+            let mirror = mirror(&flash);
+            let tokens = Tokens::open(Rc::clone(&mirror));
+            for number in [1, 2] {
+                let kept = kept(number, 100);
+                let place = Place {
+                    pod: kept.pod.clone(),
+                    ..place(number)
+                };
+                tokens.keep(&place, &kept, 0).await.expect("kept");
+            }
+            let name = Collection {
+                resource: GroupVersionResource::new("", "v1", "pods"),
+                ..collection(&Credential::Agent)
+            };
+            let log = mirror.ensure(&name, Duration::ZERO).expect("a log");
+            let mut writer = log.writer().expect("free");
+            for number in [1, 2] {
+                let key = ObjectKey::new("ns", &format!("p{number}"));
+                let pod = format!(r#"{{"metadata":{{"uid":"pod-{number}"}}}}"#);
+                let of = type_meta();
+                let added = writer.add(&of, &key, pod.as_bytes());
+                added.await.expect("written");
+                if number == 2 {
+                    let version = ResourceVersion(9);
+                    let gone = writer.delete(&key, version, false, pod.as_bytes());
+                    gone.expect("written");
+                }
+            }
+            // Nobody has looked at the pods yet, and the agent is killed.
+            let tokens = Tokens::open(self::mirror(&flash.after_kill()));
+            assert_eq!(tokens.count(0).held, 2);
+            let mut tend = std::pin::pin!(tokens.tend());
+            assert!(smol::future::poll_once(&mut tend).await.is_none());
+            assert_eq!(tokens.count(0).held, 1);
+            assert_eq!(tokens.find(&place(2)).expect("readable"), None);
+            assert!(tokens.find(&place(1)).expect("readable").is_some());
         });
     }
 

@@ -235,7 +235,7 @@ mod tests {
             let mirror = with_key(&flash, [8; 32]);
             assert!(mirror.find(sealed.name()).is_none());
             assert!(mirror.find(plain.name()).is_some());
-            assert_eq!(flash.list_names(), [plain.file_name.clone()]);
+            assert_eq!(flash.list_names(), [plain.file_name.as_str()]);
             // It goes on with the key that it has.
             let again = mirror.ensure(sealed.name(), Duration::ZERO).expect("a log");
             let mut writer = again.writer().expect("free");

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::state::mirror::Error;
+use crate::state::mirror::TypeMeta;
 use crate::state::mirror::log::Log;
 use crate::state::mirror::staging::MAX_OBJECT;
 use crate::state::mirror::staging::Staging;
@@ -73,6 +74,33 @@ impl Writer {
         object: &[u8],
     ) -> Result<(), Error> {
         self.event(key, version, typed, object, true)
+    }
+
+    /// An object of a log that counts its own versions, because no server does: at the next one. The first one begins the log.
+    pub async fn add(
+        &mut self,
+        of: &TypeMeta,
+        key: &ObjectKey,
+        object: &[u8],
+    ) -> Result<(), Error> {
+        if self.log.complete().is_none() {
+            self.begin(Some(of))?;
+            self.commit(ResourceVersion(1), of).await?;
+        }
+        self.put(key, self.following(), false, object)
+    }
+
+    /// Takes an object out of such a log, if it is there.
+    pub fn take_out(&mut self, key: &ObjectKey) -> Result<(), Error> {
+        match self.log.version_of(key.as_str()) {
+            Some(_) => self.delete(key, self.following(), false, b""),
+            None => Ok(()),
+        }
+    }
+
+    fn following(&self) -> ResourceVersion {
+        let ResourceVersion(last) = self.log.complete().unwrap_or_default();
+        ResourceVersion(last.saturating_add(1))
     }
 
     /// Nothing more happened up to this version (a bookmark). It is remembered, not written.
