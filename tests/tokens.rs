@@ -185,7 +185,7 @@ fn nobody_gets_anothers_token_or_one_in_an_encoding_that_is_not_accepted() {
         ("one", JSON, 201, JSON),
         ("one", both, 201, JSON),
         ("one", "*/*", 201, JSON),
-        ("one", PROTOBUF, 406, JSON),
+        ("one", PROTOBUF, 406, PROTOBUF),
         ("two", PROTOBUF, 201, PROTOBUF),
         ("two", both, 201, PROTOBUF),
         ("two", JSON, 406, JSON),
