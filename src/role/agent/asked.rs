@@ -56,10 +56,12 @@ impl Asked {
         if let Some(collection) = &mut collection {
             collection.encoding = encoding(&accept, &collection.resource.group);
         }
-        let indented = info
-            .options
-            .pretty
-            .unwrap_or_else(|| media::pretty_by_agent(&joined(&request.headers, "user-agent")));
+        // Only JSON is indented.
+        let indented = accept.encodings().next() != Some(Encoding::Protobuf)
+            && info
+                .options
+                .pretty
+                .unwrap_or_else(|| media::pretty_by_agent(&joined(&request.headers, "user-agent")));
         let mirrored = collection.as_ref().is_some_and(|collection| {
             request.method == Method::GET
                 && info.options.unknown.is_empty()
