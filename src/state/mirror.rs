@@ -45,6 +45,7 @@ pub use crate::state::mirror::cursor::Expired;
 pub use crate::state::mirror::cursor::Next;
 pub use crate::state::mirror::cursor::Previous;
 pub use crate::state::mirror::error::Error;
+pub use crate::state::mirror::guesses::Guesses;
 pub use crate::state::mirror::log::Log;
 pub use crate::state::mirror::log::Lookup;
 pub use crate::state::mirror::log::Stored;
@@ -57,6 +58,7 @@ mod compaction;
 mod crash;
 mod cursor;
 mod error;
+mod guesses;
 mod index;
 mod log;
 #[cfg(test)]

@@ -27,18 +27,21 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Follower;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
-use crate::rule::filter::Chain;
+use crate::role::agent::list::items::Admitted;
 use crate::rule::retention;
 use crate::rule::route::Version;
 use crate::state::mirror;
+use crate::state::mirror::Guesses;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::Writer;
+use crate::wire::json::Skip;
 use crate::wire::list::ListDecoder;
 use crate::wire::list::ListMeta;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::list::Part;
 use crate::wire::list::without_count;
-use crate::wire::object;
+
+mod items;
 
 /// Bytes gathered before they are handed to the client's connection.
 const CHUNK: usize = 16 << 10;
@@ -107,6 +110,12 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         None
     };
     let follower = agent.followers.find(&collection);
+    // What the list will probably be: most of it is what it was the last time.
+    let held = match (&log, &follower) {
+        (Some(writer), _) => Some(Rc::clone(writer.log())),
+        (None, Some(follower)) => Some(Rc::clone(follower.log())),
+        (None, None) => agent.mirror.find(&collection),
+    };
     let copy = Copy {
         agent: Rc::clone(agent),
         plain: asked.plain(),
@@ -124,6 +133,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         },
         log,
         follower,
+        guesses: held.filter(|_| asked.plain()).map(Guesses::new),
         before,
         recent: asked.version() == Version::Recent,
         paged: asked.options().limit.is_some(),
@@ -194,6 +204,8 @@ struct Copy {
     admitted: Admitted,
     log: Option<Writer>,
     follower: Option<Rc<Follower>>,
+    /// What the items probably are.
+    guesses: Option<Guesses>,
     /// What the log was complete at when the list was asked for.
     before: Option<ResourceVersion>,
     recent: bool,
@@ -261,7 +273,15 @@ impl Copy {
         out: &mut Vec<u8>,
     ) -> Result<(), crate::wire::json::Error> {
         decoder.push(bytes)?;
-        while let Some(part) = decoder.part()? {
+        loop {
+            if self.guesses.is_some() && decoder.is_between_items() {
+                match self.guess(decoder, out) {
+                    Skip::Whole => continue,
+                    Skip::Open => break,
+                    Skip::Other => {}
+                }
+            }
+            let Some(part) = decoder.part()? else { break };
             match part {
                 Part::Prefix(bytes) | Part::Suffix(bytes) if !self.raw => {
                     if self.agent.chain.is_empty() {
@@ -271,27 +291,7 @@ impl Copy {
                     }
                 }
                 Part::Prefix(_) | Part::Suffix(_) => {}
-                Part::Item(item) => {
-                    if !self.raw {
-                        self.admitted.item(item, out);
-                    }
-                    if let Some(writer) = &mut self.log {
-                        let (key, version) = object::key_and_version(item)?;
-                        let typed = !object::has_type(item);
-                        if let Err(error) = writer.item(&key, version, typed, item).await {
-                            self.unmirrored(&error);
-                        }
-                    } else if let Some(follower) = &self.follower
-                        && self.plain
-                        && self.unheld.len() < UNHELD
-                    {
-                        self.items += 1;
-                        let (key, version) = object::key_and_version(item)?;
-                        if follower.log().version_of(key.as_str()) != Some(version) {
-                            self.unheld.push((key, version));
-                        }
-                    }
-                }
+                Part::Item(item) => self.item(item, out).await?,
             }
         }
         // A typed list says early that it is one page of several; those are not mirrored, so nothing is written of them.
@@ -401,27 +401,6 @@ impl Copy {
         log::warn!("{} is not mirrored: {error}", self.admitted.collection);
         self.read = false;
         self.log = None;
-    }
-}
-
-/// The items that the client may see.
-struct Admitted {
-    chain: Rc<Chain>,
-    collection: Collection,
-    kept: usize,
-}
-
-impl Admitted {
-    fn item(&mut self, item: &[u8], out: &mut Vec<u8>) {
-        // A row that does not say whose it is can't be judged.
-        let key = object::shown_key(item);
-        if key.is_none_or(|key| self.chain.admits(&self.collection, &key, item)) {
-            if self.kept > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(item);
-            self.kept += 1;
-        }
     }
 }
 
