@@ -18,6 +18,7 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::reply;
 use crate::role::agent::view::Shape;
 use crate::role::agent::view::View;
+use crate::role::agent::view::metadata;
 use crate::rule::health::Health;
 use crate::rule::route::Version;
 use crate::state::mirror::Log;
@@ -79,12 +80,14 @@ fn all(
         );
         let mut out = Vec::new();
         encoder.start(&mut out);
-        while let Some(stored) = snapshot.next() {
-            let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
-            if view.admits(&stored.key, &stored.object) {
+        while let Some(item) = snapshot.read() {
+            let item = item.map_err(|error| Error::local("read the mirror", &error))?;
+            let admitted = view.is_open()
+                || ObjectKey::parse(item.key).is_some_and(|key| view.admits(&key, item.object));
+            if admitted {
                 match shape {
-                    Shape::Object => encoder.item(&stored.object, &mut out),
-                    Shape::Metadata => encoder.item(&shape.show(stored, &of), &mut out),
+                    Shape::Object => encoder.item(item.object, &mut out),
+                    Shape::Metadata => encoder.item(&metadata(item.object), &mut out),
                 }
             }
             if out.len() >= CHUNK {

@@ -42,6 +42,11 @@ impl View {
         !self.narrow && self.chain.by_name()
     }
 
+    /// Whether the client sees everything.
+    pub fn is_open(&self) -> bool {
+        !self.narrow && self.chain.is_empty()
+    }
+
     /// Whether the client sees the object.
     pub fn admits(&self, key: &ObjectKey, object: &[u8]) -> bool {
         (!self.narrow || self.selects(key, object)) && self.chain.admits(&self.asked, key, object)
@@ -81,8 +86,7 @@ impl Shape {
     pub fn show(self, stored: Stored, of: &TypeMeta) -> Vec<u8> {
         match self {
             Self::Object => alone(stored, of),
-            // What has no metadata was never an object.
-            Self::Metadata => object::metadata_only(&stored.object).unwrap_or_default(),
+            Self::Metadata => metadata(&stored.object),
         }
     }
 
@@ -97,6 +101,11 @@ impl Shape {
             },
         }
     }
+}
+
+/// The object's metadata alone. What has none was never an object.
+pub fn metadata(object: &[u8]) -> Vec<u8> {
+    object::metadata_only(object).unwrap_or_default()
 }
 
 /// The object as it stands alone: with `kind` and `apiVersion`, which items of typed lists do not carry.

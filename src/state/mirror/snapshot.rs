@@ -10,6 +10,7 @@ use crate::state::mirror::log::Stored;
 use crate::state::mirror::reader::AHEAD;
 use crate::state::mirror::reader::Reader;
 use crate::state::mirror::state::State;
+use crate::wire::record::Item;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 
@@ -18,7 +19,7 @@ use crate::wire::record::Record;
 /// log meanwhile does not change it.
 pub struct Snapshot {
     log: Rc<Log>,
-    /// None when there is nothing to read, or no more.
+    /// None when there is nothing to read.
     reader: Option<Reader>,
     places: Rc<Vec<Place>>,
     next: usize,
@@ -89,7 +90,13 @@ impl Snapshot {
         reason = "it is read between awaits, nobody needs the adaptors"
     )]
     pub fn next(&mut self) -> Option<Result<Stored, Error>> {
-        let reader = self.reader.as_mut()?;
+        let stored = self.read()?.map(|item| Stored::new(&item));
+        // One without a key was not given out.
+        stored.transpose()
+    }
+
+    /// The same as [`next`](Self::next), in the buffer that it was read into.
+    pub fn read(&mut self) -> Option<Result<Item<'_>, Error>> {
         let place = *self.places.get(self.next)?;
         self.next += 1;
         // Lists lie in key order in the file, so what comes next mostly stands behind this one.
@@ -98,19 +105,15 @@ impl Snapshot {
             Some(next) if next.offset == place.end() => AHEAD,
             _ => 0,
         };
-        let stored = match reader.at(place, ahead) {
-            Ok(Record::Put(item)) => Stored::new(&item),
-            Ok(_) => None,
-            Err(Error::Damaged { .. }) => None,
-            Err(error) => {
-                self.reader = None;
-                return Some(Err(error));
+        let error = match self.reader.as_mut()?.at(place, ahead) {
+            Ok(Record::Put(item)) if item.key.contains('/') => return Some(Ok(item)),
+            Ok(_) | Err(Error::Damaged { .. }) => {
+                let damaged = Error::Damaged { at: place.offset };
+                self.log.lose(&mut self.log.state(), damaged)
             }
+            Err(error) => error,
         };
-        Some(stored.ok_or_else(|| {
-            self.reader = None;
-            let damaged = Error::Damaged { at: place.offset };
-            self.log.lose(&mut self.log.state(), damaged)
-        }))
+        self.next = self.places.len();
+        Some(Err(error))
     }
 }
