@@ -43,8 +43,9 @@ use crate::wire::list::without_count;
 
 mod items;
 
-/// Bytes gathered before they are handed to the client's connection.
-const CHUNK: usize = 16 << 10;
+/// Bytes gathered before they are handed to the client's connection, and room for what one more step inflates.
+const CHUNK: usize = 48 << 10;
+const ROOM: usize = 68 << 10;
 
 /// How long the end of a list waits for the watch that feeds the mirror.
 const CATCH_UP: Duration = Duration::from_millis(300);
@@ -243,7 +244,8 @@ impl Copy {
                     self.give_up(&error);
                 }
                 if out.len() >= CHUNK {
-                    sink.send(Bytes::from(std::mem::take(&mut out))).await;
+                    let full = std::mem::replace(&mut out, Vec::with_capacity(ROOM));
+                    sink.send(Bytes::from(full)).await;
                 }
             }
             if self.raw {

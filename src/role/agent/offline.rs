@@ -26,8 +26,11 @@ use crate::state::mirror::Lookup;
 use crate::wire::list;
 use crate::wire::request::Verb;
 
-/// Bytes gathered before they are handed to the client's connection.
-const CHUNK: usize = 16 << 10;
+/// Bytes gathered before they are handed to the client's connection, and room for the object that is one too many.
+const CHUNK: usize = 60 << 10;
+const ROOM: usize = 64 << 10;
+/// So few objects are mostly less than that.
+const FEW: usize = 32;
 
 /// Answers a list or a get from the mirror. What was never known is 503, never 404 and never an empty list.
 pub fn answer(agent: &Agent, asked: &Asked) -> Result<Response, Status> {
@@ -78,7 +81,7 @@ fn all(
             shown.typed,
             snapshot.version().max(told),
         );
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(if snapshot.len() < FEW { 0 } else { ROOM });
         encoder.start(&mut out);
         while let Some(item) = snapshot.read() {
             let item = item.map_err(|error| Error::local("read the mirror", &error))?;
@@ -91,7 +94,8 @@ fn all(
                 }
             }
             if out.len() >= CHUNK {
-                sink.send(Bytes::from(std::mem::take(&mut out))).await;
+                let full = std::mem::replace(&mut out, Vec::with_capacity(ROOM));
+                sink.send(Bytes::from(full)).await;
             }
         }
         encoder.finish(&mut out);

@@ -106,7 +106,7 @@ impl Snapshot {
             _ => 0,
         };
         let error = match self.reader.as_mut()?.at(place, ahead) {
-            Ok(Record::Put(item)) if item.key.contains('/') => return Some(Ok(item)),
+            Ok(Record::Put(item)) if item.key.as_bytes().contains(&b'/') => return Some(Ok(item)),
             Ok(_) | Err(Error::Damaged { .. }) => {
                 let damaged = Error::Damaged { at: place.offset };
                 self.log.lose(&mut self.log.state(), damaged)
