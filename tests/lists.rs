@@ -1,11 +1,14 @@
 //! Lists and gets: what stays off the line, what is remembered, what is never known.
 
+use crate::agent;
 use crate::scene;
+use crate::support::apiserver::Options;
 use crate::support::apiserver::kind::CAMERAS;
 use crate::support::apiserver::kind::CONFIGMAPS;
 use crate::support::apiserver::kind::NODES;
 use crate::support::cable::Mode;
 use crate::support::object;
+use crate::support::scene::Scene;
 
 const PATH: &str = "/api/v1/namespaces/edge/configmaps";
 
@@ -81,6 +84,46 @@ fn an_unchanged_list_writes_nothing() {
     scene.client().list(PATH);
     let grown = scene.mirror_bytes() - once;
     assert!((1..2_000).contains(&grown), "one object's worth: {grown}");
+}
+
+#[test]
+fn a_list_that_is_nearly_what_is_held_is_what_the_server_has() {
+    let filter = ["--drop-name-prefix", "none-"];
+    let scene = Scene::with(agent(), Options::default(), &filter);
+    // Some larger than what is read or inflated at once.
+    for n in 0..120 {
+        let size = if n % 40 == 7 { 90_000 } else { 50 + n * 17 };
+        let map = object::big_configmap("edge", &format!("c-{n:03}"), size);
+        scene.server.put(&CONFIGMAPS, map);
+    }
+    let same = |what: &str| {
+        let right = scene.direct().list(PATH);
+        for _ in 0..2 {
+            let list = scene.client().list(PATH);
+            assert!(list.text() == right.text(), "{what}");
+        }
+    };
+    same("nothing was held");
+    for (n, size) in [(0, 60), (7, 90_001), (60, 20), (61, 70_000), (119, 1)] {
+        let map = object::big_configmap("edge", &format!("c-{n:03}"), size);
+        scene.server.put(&CONFIGMAPS, map);
+    }
+    same("some have changed");
+    for n in [0, 1, 47, 80, 118, 119] {
+        let gone = scene
+            .server
+            .delete(&CONFIGMAPS, "edge", &format!("c-{n:03}"));
+        assert!(gone.is_some());
+    }
+    same("some are gone");
+    for name in ["a", "c-047", "c-0605", "z"] {
+        let map = object::big_configmap("edge", name, 300);
+        scene.server.put(&CONFIGMAPS, map);
+    }
+    same("some are new");
+    let right = scene.direct().list(PATH).text();
+    scene.cut(Mode::Refuse);
+    assert!(scene.client().list(PATH).text() == right, "and it is held");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod forms;
 mod fuzz;
 mod homecoming;
 mod hostile;
+mod kubelet;
 mod leaving;
 mod lists;
 mod operator;

@@ -46,6 +46,7 @@ pub use crate::state::mirror::cursor::Expired;
 pub use crate::state::mirror::cursor::Next;
 pub use crate::state::mirror::cursor::Previous;
 pub use crate::state::mirror::error::Error;
+pub use crate::state::mirror::guesses::Guesses;
 pub use crate::state::mirror::log::Log;
 pub use crate::state::mirror::log::Lookup;
 pub use crate::state::mirror::log::Stored;
@@ -58,6 +59,7 @@ mod compaction;
 mod crash;
 mod cursor;
 mod error;
+mod guesses;
 mod index;
 mod log;
 #[cfg(test)]

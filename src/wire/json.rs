@@ -3,11 +3,16 @@
 //! It builds no tree and copies nothing: decoders keep the bytes and cut spans out of them. It is strict (RFC 8259), does not
 //! recurse, and is bounded in depth; how much is kept is the decoder's bound.
 
-use std::borrow::Cow;
-
 use crate::wire::error::Error;
 
+pub use crate::wire::json::members::Members;
+pub use crate::wire::json::members::from_member;
+pub use crate::wire::json::members::member;
+pub use crate::wire::json::members::members;
+pub use crate::wire::json::members::text;
+
 pub mod list;
+mod members;
 pub mod object;
 pub mod watch;
 
@@ -27,16 +32,50 @@ pub enum Mark {
     Ends(usize, usize),
 }
 
+/// Whether an array goes on with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// It does, and that has been passed over.
+    Whole,
+    /// So far as the bytes go: with more it will be seen.
+    Open,
+    /// It does not.
+    Other,
+}
+
 /// The scanner: where it is in the grammar.
 #[derive(Clone, Debug)]
 pub struct Scanner {
-    /// Open containers, true for objects.
-    stack: Vec<bool>,
+    open: Open,
     state: State,
     /// Marks inside more containers than this are not reported.
     depth: usize,
     /// Bytes scanned in all.
     scanned: u64,
+}
+
+/// The open containers, a bit for each: set for objects.
+#[derive(Clone, Debug)]
+struct Open {
+    objects: [u64; DEPTH_LIMIT / 64],
+    count: usize,
+}
+
+impl Open {
+    fn push(&mut self, object: bool) -> Result<(), Error> {
+        let word = self.objects.get_mut(self.count / 64);
+        let word = word.ok_or(Error::TooDeep)?;
+        let bit = 1 << (self.count % 64);
+        *word = if object { *word | bit } else { *word & !bit };
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Whether the innermost one is an object; `None` when none is open.
+    fn last(&self) -> Option<bool> {
+        let at = self.count.checked_sub(1)?;
+        Some(self.objects.get(at / 64)? >> (at % 64) & 1 == 1)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +147,10 @@ impl Scanner {
     /// A scanner at the start of a value, which reports what happens inside at most `depth` containers.
     pub fn new(depth: usize) -> Self {
         Self {
-            stack: Vec::new(),
+            open: Open {
+                objects: [0; DEPTH_LIMIT / 64],
+                count: 0,
+            },
             state: State::Value { or_end: false },
             depth,
             scanned: 0,
@@ -117,7 +159,7 @@ impl Scanner {
 
     /// Whether nothing is open: no value has begun, or it has ended.
     pub fn is_outside(&self) -> bool {
-        self.stack.is_empty() && matches!(self.state, State::Value { .. } | State::Comma)
+        self.open.count == 0 && matches!(self.state, State::Value { .. } | State::Comma)
     }
 
     /// Takes what follows a value that has ended for the start of another one, as in a stream of values.
@@ -126,53 +168,83 @@ impl Scanner {
         self.state = State::Value { or_end: false };
     }
 
-    fn wrong(&self, what: &'static str) -> Error {
-        Error::Malformed {
-            at: self.scanned,
-            what,
+    /// Scans `bytes` from `*at` on, up to the next mark or to the end (`None`); moves `*at` behind what was scanned.
+    pub fn next(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Mark>, Error> {
+        let from = *at;
+        let mark = self.run(bytes, at);
+        self.scanned += (*at - from) as u64;
+        mark.map_err(|error| match error {
+            Error::Malformed { what, .. } => Error::Malformed {
+                at: self.scanned,
+                what,
+            },
+            error => error,
+        })
+    }
+
+    /// Passes over the next element of the array that is open innermost, if it is, byte for byte and without blanks around
+    /// it, `object`, which must be one whole JSON object.
+    pub fn skip(&mut self, bytes: &[u8], at: &mut usize, object: &[u8]) -> Skip {
+        let comma: &[u8] = match self.state {
+            State::Comma => b",",
+            _ => b"",
+        };
+        let between = matches!(self.state, State::Comma | State::Value { .. });
+        if !between || self.open.last() != Some(false) {
+            return Skip::Other;
+        }
+        let rest = bytes.get(*at..).unwrap_or_default();
+        let (first, rest) = rest.split_at(rest.len().min(comma.len()));
+        let (here, later) = object.split_at(object.len().min(rest.len()));
+        // It ends where its bytes do: nothing can stand behind an object that would be part of it.
+        if first != comma.split_at(first.len()).0 || !rest.starts_with(here) {
+            Skip::Other
+        } else if first.len() < comma.len() || !later.is_empty() {
+            Skip::Open
+        } else {
+            let count = first.len() + object.len();
+            *at += count;
+            self.scanned += count as u64;
+            self.state = State::Comma;
+            Skip::Whole
         }
     }
 
-    /// Scans `bytes` from `*at` on, up to the next mark or to the end (`None`); moves `*at` behind what was scanned.
-    pub fn next(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Mark>, Error> {
+    /// `next`, without counting: an error's place is where `*at` has come to.
+    fn run(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Mark>, Error> {
         while let Some(byte) = bytes.get(*at).copied() {
             let here = *at;
             let mark = match self.state {
                 State::String { key } => {
                     // Most bytes of most objects are here.
-                    let rest = &bytes[here..];
-                    let stop = rest
-                        .iter()
-                        .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f))
-                        .unwrap_or(rest.len());
-                    self.advance(at, stop);
-                    match rest.get(stop) {
+                    *at += plain(&bytes[here..]);
+                    match bytes.get(*at) {
                         None => None,
                         Some(b'"') => {
-                            self.advance(at, 1);
+                            *at += 1;
                             self.string_ends(key, *at)
                         }
                         Some(b'\\') => {
-                            self.advance(at, 1);
+                            *at += 1;
                             self.state = State::Escape { key };
                             None
                         }
-                        Some(_) => return Err(self.wrong("a control character in a string")),
+                        Some(_) => return Err(Error::malformed("a control character in a string")),
                     }
                 }
                 State::Number(number) => match number.step(byte) {
                     Some(number) => {
-                        self.advance(at, 1);
+                        *at += 1;
                         self.state = State::Number(number);
                         None
                     }
                     // The byte that ends a number is not the number's.
                     None if number.may_end() => self.value_ends(here),
-                    None => return Err(self.wrong("a malformed number")),
+                    None => return Err(Error::malformed("a malformed number")),
                 },
                 _ => {
                     let mark = self.step(byte, here)?;
-                    self.advance(at, 1);
+                    *at += 1;
                     mark
                 }
             };
@@ -183,16 +255,13 @@ impl Scanner {
         Ok(None)
     }
 
-    fn advance(&mut self, at: &mut usize, count: usize) {
-        *at += count;
-        self.scanned += count as u64;
-    }
-
     /// One byte outside strings and numbers.
+    #[inline(always)]
     fn step(&mut self, byte: u8, here: usize) -> Result<Option<Mark>, Error> {
-        let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
-            State::Value { .. } | State::Key { .. } | State::Colon | State::Comma if blank => {
+            State::Value { .. } | State::Key { .. } | State::Colon | State::Comma
+                if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') =>
+            {
                 Ok(None)
             }
             State::Value { or_end: true } if byte == b']' => Ok(self.close(here)),
@@ -201,16 +270,16 @@ impl Scanner {
             State::Key { .. } if byte == b'"' => {
                 self.state = State::String { key: true };
                 Ok(self
-                    .shown(self.stack.len())
-                    .then_some(Mark::KeyBegins(here, self.stack.len())))
+                    .shown()
+                    .then_some(Mark::KeyBegins(here, self.open.count)))
             }
-            State::Key { .. } => Err(self.wrong("no key where one must be")),
+            State::Key { .. } => Err(Error::malformed("no key where one must be")),
             State::Colon if byte == b':' => {
                 self.state = State::Value { or_end: false };
                 Ok(None)
             }
-            State::Colon => Err(self.wrong("no colon behind a key")),
-            State::Comma => match (byte, self.stack.last()) {
+            State::Colon => Err(Error::malformed("no colon behind a key")),
+            State::Comma => match (byte, self.open.last()) {
                 (b',', Some(true)) => {
                     self.state = State::Key { or_end: false };
                     Ok(None)
@@ -220,20 +289,20 @@ impl Scanner {
                     Ok(None)
                 }
                 (b'}', Some(true)) | (b']', Some(false)) => Ok(self.close(here)),
-                (_, None) => Err(self.wrong("something behind the end")),
-                _ => Err(self.wrong("no comma between two values")),
+                (_, None) => Err(Error::malformed("something behind the end")),
+                _ => Err(Error::malformed("no comma between two values")),
             },
             State::Escape { key } => {
                 self.state = match byte {
                     b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => State::String { key },
                     b'u' => State::Unicode { key, left: 4 },
-                    _ => return Err(self.wrong("an unknown escape")),
+                    _ => return Err(Error::malformed("an unknown escape")),
                 };
                 Ok(None)
             }
             State::Unicode { key, left } => {
                 if !byte.is_ascii_hexdigit() {
-                    return Err(self.wrong("an unknown escape"));
+                    return Err(Error::malformed("an unknown escape"));
                 }
                 self.state = if left == 1 {
                     State::String { key }
@@ -253,178 +322,86 @@ impl Scanner {
                     self.state = State::Literal { rest };
                     Ok(None)
                 }
-                _ => Err(self.wrong("an unknown word")),
+                _ => Err(Error::malformed("an unknown word")),
             },
             // Scanned by the run in `next`.
             State::String { .. } | State::Number(_) => Ok(None),
         }
     }
 
+    #[inline(always)]
     fn value_begins(&mut self, byte: u8, here: usize) -> Result<Option<Mark>, Error> {
-        let depth = self.stack.len();
+        let mark = self.shown().then_some(Mark::Begins(here, self.open.count));
         self.state = match byte {
-            b'{' | b'[' => {
-                if depth >= DEPTH_LIMIT {
-                    return Err(Error::TooDeep);
-                }
-                self.stack.push(byte == b'{');
-                if byte == b'{' {
-                    State::Key { or_end: true }
-                } else {
-                    State::Value { or_end: true }
-                }
-            }
             b'"' => State::String { key: false },
+            b'{' => {
+                self.open.push(true)?;
+                State::Key { or_end: true }
+            }
+            b'[' => {
+                self.open.push(false)?;
+                State::Value { or_end: true }
+            }
             b't' => State::Literal { rest: b"rue" },
             b'f' => State::Literal { rest: b"alse" },
             b'n' => State::Literal { rest: b"ull" },
             b'-' => State::Number(Number::Minus),
             b'0' => State::Number(Number::Zero),
             b'1'..=b'9' => State::Number(Number::Digits),
-            _ => return Err(self.wrong("no value where one must be")),
+            _ => return Err(Error::malformed("no value where one must be")),
         };
-        Ok(self.shown(depth).then_some(Mark::Begins(here, depth)))
+        Ok(mark)
     }
 
+    #[inline(always)]
     fn string_ends(&mut self, key: bool, after: usize) -> Option<Mark> {
         if key {
             self.state = State::Colon;
-            self.shown(self.stack.len())
-                .then_some(Mark::KeyEnds(after, self.stack.len()))
+            self.shown()
+                .then_some(Mark::KeyEnds(after, self.open.count))
         } else {
             self.value_ends(after)
         }
     }
 
+    #[inline(always)]
     fn close(&mut self, here: usize) -> Option<Mark> {
-        self.stack.pop();
+        self.open.count = self.open.count.saturating_sub(1);
         self.value_ends(here + 1)
     }
 
+    #[inline(always)]
     fn value_ends(&mut self, after: usize) -> Option<Mark> {
         self.state = State::Comma;
-        self.shown(self.stack.len())
-            .then_some(Mark::Ends(after, self.stack.len()))
+        self.shown().then_some(Mark::Ends(after, self.open.count))
     }
 
-    fn shown(&self, depth: usize) -> bool {
-        depth <= self.depth
-    }
-}
-
-/// The members of one whole object: key (between its quotes, as it stands) and value.
-pub struct Members<'a> {
-    bytes: &'a [u8],
-    scanner: Scanner,
-    at: usize,
-    key: &'a [u8],
-    begun: usize,
-    failed: bool,
-}
-
-/// Goes through the members of the object that `bytes` begin with.
-pub fn members(bytes: &[u8]) -> Members<'_> {
-    Members {
-        bytes,
-        scanner: Scanner::new(1),
-        at: 0,
-        key: b"",
-        begun: 0,
-        failed: false,
+    #[inline(always)]
+    fn shown(&self) -> bool {
+        self.open.count <= self.depth
     }
 }
 
-impl<'a> Iterator for Members<'a> {
-    type Item = Result<(&'a [u8], &'a [u8]), Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
+/// How many bytes `bytes` begin with that are a string's own: up to a quote, a backslash or a control character.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // In a word the lowest byte that is below `n` has its highest bit set here, and so may have what is above it.
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*word);
+        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+        let escape = below(word ^ (ONES * u64::from(b'\\')), 1);
+        let stop = quote | escape | below(word, 0x20);
+        if stop != 0 {
+            return at + stop.trailing_zeros() as usize / 8;
         }
-        loop {
-            match self.scanner.next(self.bytes, &mut self.at) {
-                Ok(Some(Mark::Begins(here, 0))) if self.bytes.get(here) != Some(&b'{') => {
-                    self.failed = true;
-                    return Some(Err(Error::malformed("not a JSON object")));
-                }
-                Ok(Some(Mark::KeyBegins(here, _) | Mark::Begins(here, 1))) => self.begun = here,
-                Ok(Some(Mark::KeyEnds(after, _))) => {
-                    self.key = &self.bytes[self.begun + 1..after - 1]
-                }
-                Ok(Some(Mark::Ends(after, 1))) => {
-                    return Some(Ok((self.key, &self.bytes[self.begun..after])));
-                }
-                Ok(Some(Mark::Ends(..))) => {
-                    self.failed = true;
-                    return None;
-                }
-                Ok(Some(Mark::Begins(..))) => {}
-                Ok(None) => {
-                    self.failed = true;
-                    return Some(Err(Error::Truncated));
-                }
-                Err(error) => {
-                    self.failed = true;
-                    return Some(Err(error));
-                }
-            }
-        }
+        at += 8;
     }
-}
-
-/// The value of one member of an object.
-pub fn member<'a>(object: &'a [u8], name: &[u8]) -> Result<Option<&'a [u8]>, Error> {
-    for pair in members(object) {
-        let (key, value) = pair?;
-        if key == name {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
-}
-
-/// The text of a string value, quotes included in `value`; `None` if it is no string, or not one of Unicode text.
-pub fn text(value: &[u8]) -> Option<Cow<'_, str>> {
-    let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let plain = std::str::from_utf8(inner).ok()?;
-    if !inner.contains(&b'\\') {
-        return Some(Cow::Borrowed(plain));
-    }
-    let mut out = String::with_capacity(plain.len());
-    let mut letters = plain.chars();
-    while let Some(letter) = letters.next() {
-        if letter != '\\' {
-            out.push(letter);
-            continue;
-        }
-        out.push(match letters.next()? {
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            'u' => {
-                let high = hex(&mut letters)?;
-                if (0xd800..0xdc00).contains(&high) {
-                    (letters.next()? == '\\' && letters.next()? == 'u').then_some(())?;
-                    let low = hex(&mut letters)?
-                        .checked_sub(0xdc00)
-                        .filter(|low| *low < 0x400)?;
-                    char::from_u32(0x10000 + ((high - 0xd800) << 10) + low)?
-                } else {
-                    char::from_u32(high)?
-                }
-            }
-            same => same,
-        });
-    }
-    Some(Cow::Owned(out))
-}
-
-fn hex(letters: &mut std::str::Chars<'_>) -> Option<u32> {
-    (0..4).try_fold(0, |value, _| {
-        Some(value << 4 | letters.next()?.to_digit(16)?)
-    })
+    let rest = bytes.get(at..).unwrap_or_default();
+    let stop = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    at + rest.iter().position(stop).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -452,6 +429,28 @@ mod tests {
             Ok(marks)
         } else {
             Err(Error::Truncated)
+        }
+    }
+
+    #[test]
+    fn a_strings_own_bytes_are_told_from_all_others_at_every_place() {
+        for length in 0..=24 {
+            for byte in 0..=0xff {
+                let mut text = vec![b'!'; length];
+                text.push(byte);
+                let stops = matches!(byte, b'"' | b'\\' | 0..=0x1f);
+                assert_eq!(
+                    plain(&text),
+                    length + usize::from(!stops),
+                    "{length} {byte}"
+                );
+                // What stands behind the first one does not matter, whatever it is.
+                for behind in [0, b'"', 0x80, 0xff] {
+                    text.extend([behind; 9]);
+                    assert!(!stops || plain(&text) == length, "{length} {byte} {behind}");
+                    text.truncate(length + 1);
+                }
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::wire::error::Error;
+use crate::wire::json::Skip;
 use crate::wire::json::list as json;
 use crate::wire::protobuf::list as protobuf;
 
@@ -78,6 +79,24 @@ impl ListDecoder {
         match self {
             Self::Json(decoder) => decoder.part(),
             Self::Protobuf(decoder) => decoder.part(),
+        }
+    }
+
+    /// Whether an item may come next.
+    pub fn is_between_items(&self) -> bool {
+        match self {
+            Self::Json(decoder) => decoder.is_between_items(),
+            Self::Protobuf(decoder) => decoder.is_between_items(),
+        }
+    }
+
+    /// Passes over the next item if it is `item`, byte for byte: it is then not told by [`part`](Self::part), which would
+    /// have told just that. `item` must be one whole item, such as was told before. When it is [open](Skip::Open), more
+    /// bytes are needed; anything else is left for `part`.
+    pub fn pass(&mut self, item: &[u8]) -> Skip {
+        match self {
+            Self::Json(decoder) => decoder.pass(item),
+            Self::Protobuf(decoder) => decoder.pass(item),
         }
     }
 

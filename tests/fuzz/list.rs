@@ -3,6 +3,7 @@
 use serde_json::Value;
 use toono::k8s::object::ResourceVersion;
 use toono::wire::error::Error;
+use toono::wire::json::Skip;
 use toono::wire::json::list::ListDecoder;
 use toono::wire::json::list::ListEncoder;
 use toono::wire::list::ListMeta;
@@ -175,9 +176,81 @@ pub(crate) fn check(random: &mut Random, input: &[u8]) {
             assert_eq!(whole.around, split.around, "{how}");
         }
     }
+    guessed(random, input, &pieces, limit, &split, &meta_of_split);
     if let Ok(meta) = meta {
         by_serde(input, &whole, &meta);
     }
+}
+
+/// The items of a list that is nearly the same are guesses; what comes of it is what comes without.
+fn guessed(
+    random: &mut Random,
+    input: &[u8],
+    pieces: &[&[u8]],
+    limit: usize,
+    slow: &Decoded,
+    end: &Result<ListMeta, Error>,
+) {
+    let mut near = input.to_vec();
+    if !one_in(random, 3) {
+        make::mutate(random, &mut near, &JSON_WORDS);
+    }
+    let mut guesses = Vec::new();
+    let mut decoder = ListDecoder::new(OBJECT_LIMIT);
+    if decoder.push(&near).is_ok() {
+        while let Ok(Some(part)) = decoder.part() {
+            match part {
+                Part::Item(item) if item.starts_with(b"{") => guesses.push(item.to_vec()),
+                Part::Item(_) | Part::Prefix(_) | Part::Suffix(_) => {}
+            }
+        }
+    }
+    let mut guesses = guesses.iter().peekable();
+    let mut decoder = ListDecoder::new(limit);
+    let mut decoded = Decoded::default();
+    let mut feed = |decoder: &mut ListDecoder| {
+        for piece in pieces {
+            decoder.push(piece)?;
+            loop {
+                if decoder.is_between_items()
+                    && let Some(guess) = guesses.peek()
+                {
+                    match decoder.pass(guess) {
+                        Skip::Whole => {
+                            decoded.items += 1;
+                            decoded.digest.item(guess);
+                            decoded.bytes += guess.len();
+                            guesses.next();
+                            continue;
+                        }
+                        Skip::Open => break,
+                        Skip::Other => {}
+                    }
+                }
+                match decoder.part()? {
+                    None => break,
+                    Some(Part::Prefix(bytes) | Part::Suffix(bytes)) => {
+                        decoded.around.add(bytes);
+                        decoded.bytes += bytes.len();
+                    }
+                    Some(Part::Item(bytes)) => {
+                        guesses.next();
+                        decoded.items += 1;
+                        decoded.digest.item(bytes);
+                        decoded.bytes += bytes.len();
+                    }
+                }
+            }
+        }
+        Ok(())
+    };
+    let ended = feed(&mut decoder).and_then(|()| decoder.finish());
+    let larger = |end: &Result<ListMeta, Error>| matches!(end, Err(Error::TooLarge { .. }));
+    if larger(&ended) && larger(end) {
+        return;
+    }
+    assert_eq!(&ended, end, "with guesses");
+    assert_eq!(&decoded, slow, "with guesses");
 }
 
 fn by_serde(input: &[u8], decoded: &Decoded, meta: &ListMeta) {

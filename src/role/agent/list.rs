@@ -28,20 +28,25 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Follower;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
+use crate::role::agent::list::items::Admitted;
 use crate::rule::retention;
 use crate::rule::route::Version;
 use crate::state::mirror;
+use crate::state::mirror::Guesses;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::Writer;
+use crate::wire::json::Skip;
 use crate::wire::list::ListDecoder;
 use crate::wire::list::ListMeta;
 use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::list::Part;
 use crate::wire::list::Rejoin;
-use crate::wire::object;
 
-/// Bytes gathered before they are handed to the client's connection.
-const CHUNK: usize = 16 << 10;
+mod items;
+
+/// Bytes gathered before they are handed to the client's connection, and room for what one more step inflates.
+const CHUNK: usize = 48 << 10;
+const ROOM: usize = 68 << 10;
 
 /// How long the end of a list waits for the watch that feeds the mirror.
 const CATCH_UP: Duration = Duration::from_millis(300);
@@ -108,6 +113,12 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         None
     };
     let follower = agent.followers.find(&collection);
+    // What the list will probably be: most of it is what it was the last time.
+    let held = match (&log, &follower) {
+        (Some(writer), _) => Some(Rc::clone(writer.log())),
+        (None, Some(follower)) => Some(Rc::clone(follower.log())),
+        (None, None) => agent.mirror.find(&collection),
+    };
     let copy = Copy {
         agent: Rc::clone(agent),
         plain: asked.plain(),
@@ -119,9 +130,14 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         raw,
         read: is_list && (!raw || log.is_some() || follower.is_some()),
         encoding: encoding.unwrap_or_default(),
-        collection,
+        admitted: Admitted {
+            chain: Rc::clone(&agent.chain),
+            rejoin: Rejoin::new(encoding.unwrap_or_default()),
+            collection,
+        },
         log,
         follower,
+        guesses: held.filter(|_| asked.plain()).map(Guesses::new),
         before,
         recent: asked.version() == Version::Recent,
         paged: asked.options().limit.is_some(),
@@ -190,9 +206,11 @@ struct Copy {
     /// The bytes are read as a list, for the filters or for the log.
     read: bool,
     encoding: Encoding,
-    collection: Collection,
+    admitted: Admitted,
     log: Option<Writer>,
     follower: Option<Rc<Follower>>,
+    /// What the items probably are.
+    guesses: Option<Guesses>,
     /// What the log was complete at when the list was asked for.
     before: Option<ResourceVersion>,
     recent: bool,
@@ -202,7 +220,6 @@ struct Copy {
 impl Copy {
     async fn run(mut self, mut sink: Sink) -> Result<(), Error> {
         let mut decoder = ListDecoder::new(self.encoding, OBJECT_LIMIT);
-        let mut rejoin = Rejoin::new(self.encoding);
         let mut plain = Vec::new();
         let mut out = Vec::new();
         // A raw chunk is held back until the next one has come: the client must not see the list's end before the log.
@@ -224,16 +241,15 @@ impl Copy {
                 at += used;
                 if !self.read {
                     out.extend_from_slice(bytes);
-                } else if let Err(error) =
-                    self.feed(&mut decoder, bytes, &mut rejoin, &mut out).await
-                {
+                } else if let Err(error) = self.feed(&mut decoder, bytes, &mut out).await {
                     if !self.raw {
                         return Err(Error::upstream("read the list", &error));
                     }
                     self.give_up(&error);
                 }
                 if out.len() >= CHUNK {
-                    sink.send(Bytes::from(std::mem::take(&mut out))).await;
+                    let full = std::mem::replace(&mut out, Vec::with_capacity(ROOM));
+                    sink.send(Bytes::from(full)).await;
                 }
             }
             if self.raw {
@@ -260,37 +276,24 @@ impl Copy {
         &mut self,
         decoder: &mut ListDecoder,
         bytes: &[u8],
-        rejoin: &mut Rejoin,
         out: &mut Vec<u8>,
     ) -> Result<(), crate::wire::error::Error> {
         decoder.push(bytes)?;
-        while let Some(part) = decoder.part()? {
+        loop {
+            if self.guesses.is_some() && decoder.is_between_items() {
+                match self.guess(decoder, out) {
+                    Skip::Whole => continue,
+                    Skip::Open => break,
+                    Skip::Other => {}
+                }
+            }
+            let Some(part) = decoder.part()? else { break };
             match part {
                 Part::Prefix(bytes) | Part::Suffix(bytes) if !self.raw => {
-                    rejoin.envelope(bytes, !self.agent.chain.is_empty(), out);
+                    self.admitted.envelope(bytes, out);
                 }
                 Part::Prefix(_) | Part::Suffix(_) => {}
-                Part::Item(item) => {
-                    if !self.raw {
-                        rejoin.item(item, self.admits(item), out);
-                    }
-                    if let Some(writer) = &mut self.log {
-                        let (key, version) = object::key_and_version(item)?;
-                        let typed = !object::has_type(item);
-                        if let Err(error) = writer.item(&key, version, typed, item).await {
-                            self.unmirrored(&error);
-                        }
-                    } else if let Some(follower) = &self.follower
-                        && self.plain
-                        && self.unheld.len() < UNHELD
-                    {
-                        self.items += 1;
-                        let (key, version) = object::key_and_version(item)?;
-                        if follower.log().version_of(key.as_str()) != Some(version) {
-                            self.unheld.push((key, version));
-                        }
-                    }
-                }
+                Part::Item(item) => self.item(item, out).await?,
             }
         }
         // A typed list says early that it is one page of several; those are not mirrored, so nothing is written of them.
@@ -298,13 +301,6 @@ impl Copy {
             self.log = None;
         }
         Ok(())
-    }
-
-    /// Whether the client may see an item. A row that does not say whose it is can't be judged.
-    fn admits(&self, item: &[u8]) -> bool {
-        let chain = &self.agent.chain;
-        chain.is_empty()
-            || object::shown_key(item).is_none_or(|key| chain.admits(&self.collection, &key, item))
     }
 
     /// Makes the list what the mirror holds, if it is a whole one.
@@ -327,7 +323,7 @@ impl Copy {
         let Some(kind) = meta.kind.strip_suffix("List") else {
             return;
         };
-        let collection = &self.collection;
+        let collection = &self.admitted.collection;
         let committed = async {
             if writer
                 .log()
@@ -397,14 +393,14 @@ impl Copy {
 
     /// The mirror can't take the list in; it passes all the same.
     fn unmirrored(&mut self, error: &mirror::Error) {
-        let collection = &self.collection;
+        let collection = &self.admitted.collection;
         log::warn!("{collection} is not mirrored: {error}");
         self.agent.followers.rest(collection, error);
         self.log = None;
     }
 
     fn give_up(&mut self, error: &dyn std::fmt::Display) {
-        log::warn!("{} is not mirrored: {error}", self.collection);
+        log::warn!("{} is not mirrored: {error}", self.admitted.collection);
         self.read = false;
         self.log = None;
     }

@@ -28,8 +28,11 @@ use crate::wire::list::ListEncoder;
 use crate::wire::media::Shape;
 use crate::wire::request::Verb;
 
-/// Bytes gathered before they are handed to the client's connection.
-const CHUNK: usize = 16 << 10;
+/// Bytes gathered before they are handed to the client's connection, and room for the object that is one too many.
+const CHUNK: usize = 60 << 10;
+const ROOM: usize = 64 << 10;
+/// So few objects are mostly less than that.
+const FEW: usize = 32;
 
 /// Answers a list or a get from the mirror. What was never known is 503, never 404 and never an empty list.
 pub fn answer(agent: &Agent, asked: &Asked) -> Result<Response, Status> {
@@ -90,15 +93,16 @@ fn all(
                 ListEncoder::protobuf(&shown.kind, &shown.api_version, version, items)
             }
         };
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(if snapshot.len() < FEW { 0 } else { ROOM });
         encoder.start(&mut out);
-        while let Some(stored) = snapshot.next() {
-            let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
-            if view.admits(&stored.key, &stored.object) {
-                encoder.item(&shape.item(&stored), &mut out);
+        while let Some(item) = snapshot.read() {
+            let item = item.map_err(|error| Error::local("read the mirror", &error))?;
+            if view.shows(&item) {
+                encoder.item(&shape.item(item.object), &mut out);
             }
             if out.len() >= CHUNK {
-                sink.send(Bytes::from(std::mem::take(&mut out))).await;
+                let full = std::mem::replace(&mut out, Vec::with_capacity(ROOM));
+                sink.send(Bytes::from(full)).await;
             }
         }
         encoder.finish(&mut out);
@@ -114,12 +118,12 @@ fn all(
 /// How many bytes the items take in a list in protobuf, whose length stands before the first of them.
 async fn measure(mut snapshot: Snapshot, view: &View, shape: Shape) -> Result<u64, Error> {
     let (mut items, mut read) = (0, 0);
-    while let Some(stored) = snapshot.next() {
-        let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
-        if view.admits(&stored.key, &stored.object) {
-            items += list::item_len(shape.item(&stored).len());
+    while let Some(item) = snapshot.read() {
+        let item = item.map_err(|error| Error::local("read the mirror", &error))?;
+        if view.shows(&item) {
+            items += list::item_len(shape.item(item.object).len());
         }
-        read += stored.object.len();
+        read += item.object.len();
         if read >= CHUNK {
             read = 0;
             // Others have their turn.

@@ -13,6 +13,7 @@ use crate::state::mirror::TypeMeta;
 use crate::wire::field;
 use crate::wire::media::Shape;
 use crate::wire::object;
+use crate::wire::record::Item;
 
 /// One client's view.
 pub struct View {
@@ -45,6 +46,12 @@ impl View {
         !self.narrow && self.chain.by_name()
     }
 
+    /// Whether the client sees an object that was read from the log; where it sees everything its key is not looked at.
+    pub fn shows(&self, item: &Item<'_>) -> bool {
+        !self.narrow && self.chain.is_empty()
+            || ObjectKey::parse(item.key).is_some_and(|key| self.admits(&key, item.object))
+    }
+
     /// Whether the client sees the object.
     pub fn admits(&self, key: &ObjectKey, object: &[u8]) -> bool {
         (!self.narrow || self.selects(key, object)) && self.chain.admits(&self.asked, key, object)
@@ -72,13 +79,11 @@ impl View {
 
 impl Shape {
     /// The object as it stands in a list.
-    pub fn item(self, stored: &Stored) -> Cow<'_, [u8]> {
+    pub fn item(self, object: &[u8]) -> Cow<'_, [u8]> {
         match self {
-            Self::Object => Cow::Borrowed(&stored.object),
+            Self::Object => Cow::Borrowed(object),
             // What has no metadata was never an object.
-            Self::Metadata => object::metadata_only(&stored.object)
-                .unwrap_or_default()
-                .into(),
+            Self::Metadata => object::metadata_only(object).unwrap_or_default().into(),
         }
     }
 
@@ -86,10 +91,10 @@ impl Shape {
     pub fn alone(self, stored: Stored, of: &TypeMeta) -> Vec<u8> {
         match (self, of.encoding) {
             (Self::Object, _) => alone(stored, of),
-            (Self::Metadata, Encoding::Json) => self.item(&stored).into_owned(),
+            (Self::Metadata, Encoding::Json) => self.item(&stored.object).into_owned(),
             (Self::Metadata, Encoding::Protobuf) => {
                 let of = self.of(of);
-                object::with_type(&self.item(&stored), &of.kind, &of.api_version)
+                object::with_type(&self.item(&stored.object), &of.kind, &of.api_version)
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::state::mirror::reader::Reader;
 use crate::state::mirror::seal;
 use crate::state::mirror::state::State;
 use crate::wire::record;
+use crate::wire::record::Item;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 
@@ -62,6 +63,18 @@ pub enum Lookup {
     Absent,
     /// The collection is not complete.
     Unknown,
+}
+
+impl Stored {
+    /// An item as it was read and opened; none when its key is no key.
+    pub(crate) fn of(item: &Item<'_>) -> Option<Self> {
+        Some(Self {
+            key: ObjectKey::parse(item.key)?,
+            version: ResourceVersion(item.version),
+            typed: item.typed,
+            object: item.object.to_vec(),
+        })
+    }
 }
 
 impl Log {

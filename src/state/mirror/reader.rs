@@ -79,12 +79,18 @@ impl Reader {
     pub(crate) fn at(&mut self, place: Place, ahead: usize) -> Result<Record<'_>, Error> {
         let at = self.fill(place.offset, place.len as usize, ahead)?;
         let frame = self.buffer.get(at..at + place.len as usize);
-        let record = frame.and_then(record::parse);
-        record.ok_or(Error::Damaged { at: place.offset })
+        match frame.and_then(record::parse) {
+            Some(record) => Ok(record),
+            None => Err(Error::Damaged { at: place.offset }),
+        }
     }
 
     /// Bytes from `offset` on, `len` of them or fewer where the file ends.
     pub(crate) fn bytes(&mut self, offset: u64, len: usize) -> Result<&[u8], Error> {
+        if self.buffer.capacity() < len {
+            // Zeroed as a whole; growing it would copy what is not wanted.
+            self.buffer = vec![0; len];
+        }
         self.buffer.resize(len, 0);
         let read = self.file.read_at(&mut self.buffer, offset)?;
         self.start = offset;

@@ -18,8 +18,6 @@ use std::borrow::Cow;
 
 use crate::io::crypto;
 use crate::k8s::collection::Collection;
-use crate::k8s::object::ObjectKey;
-use crate::k8s::object::ResourceVersion;
 use crate::rule::retention;
 use crate::state::mirror::Error;
 use crate::state::mirror::Shared;
@@ -64,15 +62,19 @@ impl Log {
 
     /// An item as it was read, opened; none when its key is no key or it can't be opened.
     pub(crate) fn stored(&self, item: &Item<'_>) -> Option<Stored> {
-        let object = match &self.bound {
-            None => item.object.to_vec(),
-            Some(bound) => self.shared.key.open(&of(bound, item), item.object)?,
+        let mut opened = Vec::new();
+        Stored::of(&self.open(*item, &mut opened)?)
+    }
+
+    /// A record's item with its object opened, into `buffer` where the file is sealed.
+    pub(crate) fn open<'a>(&self, item: Item<'a>, buffer: &'a mut Vec<u8>) -> Option<Item<'a>> {
+        let Some(bound) = &self.bound else {
+            return Some(item);
         };
-        Some(Stored {
-            key: ObjectKey::parse(item.key)?,
-            version: ResourceVersion(item.version),
-            typed: item.typed,
-            object,
+        *buffer = self.shared.key.open(&of(bound, &item), item.object)?;
+        Some(Item {
+            object: buffer,
+            ..item
         })
     }
 }
@@ -97,6 +99,7 @@ mod tests {
     use super::*;
     use crate::io::crypto::Key;
     use crate::io::flash::memory::Memory;
+    use crate::k8s::object::ResourceVersion;
     use crate::state::mirror::Mirror;
     use crate::state::mirror::Options;
     use crate::state::mirror::testing;

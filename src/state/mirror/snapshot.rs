@@ -10,6 +10,7 @@ use crate::state::mirror::log::Stored;
 use crate::state::mirror::reader::AHEAD;
 use crate::state::mirror::reader::Reader;
 use crate::state::mirror::state::State;
+use crate::wire::record::Item;
 use crate::wire::record::Place;
 use crate::wire::record::Record;
 
@@ -18,8 +19,10 @@ use crate::wire::record::Record;
 /// log meanwhile does not change it.
 pub struct Snapshot {
     log: Rc<Log>,
-    /// None when there is nothing to read, or no more.
+    /// None when there is nothing to read.
     reader: Option<Reader>,
+    /// The object that was read, where the file is sealed.
+    opened: Vec<u8>,
     places: Rc<Vec<Place>>,
     next: usize,
     version: ResourceVersion,
@@ -54,6 +57,7 @@ impl Log {
         Ok(Some(Snapshot {
             log: Rc::clone(self),
             reader,
+            opened: Vec::new(),
             places,
             next: 0,
             version,
@@ -89,7 +93,13 @@ impl Snapshot {
         reason = "it is read between awaits, nobody needs the adaptors"
     )]
     pub fn next(&mut self) -> Option<Result<Stored, Error>> {
-        let reader = self.reader.as_mut()?;
+        let stored = self.read()?.map(|item| Stored::of(&item));
+        // One without a key was not given out.
+        stored.transpose()
+    }
+
+    /// The same as [`next`](Self::next), in the buffer that it was read into.
+    pub fn read(&mut self) -> Option<Result<Item<'_>, Error>> {
         let place = *self.places.get(self.next)?;
         self.next += 1;
         // Lists lie in key order in the file, so what comes next mostly stands behind this one.
@@ -98,19 +108,21 @@ impl Snapshot {
             Some(next) if next.offset == place.end() => AHEAD,
             _ => 0,
         };
-        let stored = match reader.at(place, ahead) {
-            Ok(Record::Put(item)) => self.log.stored(&item),
-            Ok(_) => None,
-            Err(Error::Damaged { .. }) => None,
-            Err(error) => {
-                self.reader = None;
-                return Some(Err(error));
+        let error = match self.reader.as_mut()?.at(place, ahead) {
+            Ok(Record::Put(item)) if item.key.as_bytes().contains(&b'/') => {
+                if let Some(item) = self.log.open(item, &mut self.opened) {
+                    return Some(Ok(item));
+                }
+                let damaged = Error::Damaged { at: place.offset };
+                self.log.lose(&mut self.log.state(), damaged)
             }
+            Ok(_) | Err(Error::Damaged { .. }) => {
+                let damaged = Error::Damaged { at: place.offset };
+                self.log.lose(&mut self.log.state(), damaged)
+            }
+            Err(error) => error,
         };
-        Some(stored.ok_or_else(|| {
-            self.reader = None;
-            let damaged = Error::Damaged { at: place.offset };
-            self.log.lose(&mut self.log.state(), damaged)
-        }))
+        self.next = self.places.len();
+        Some(Err(error))
     }
 }

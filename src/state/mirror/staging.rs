@@ -154,6 +154,16 @@ impl Writer {
         if full { self.flush().await } else { Ok(()) }
     }
 
+    /// An item of the list that is, byte for byte, the object of the log that so many others are before.
+    pub fn unchanged(&mut self, at: usize) -> Result<(), Error> {
+        let state = self.log.state();
+        let staging = usable(&mut self.staging, &state)?;
+        // Nobody else changes the entries while this writer lives.
+        let seen = staging.seen.get_mut(at).ok_or(Error::OutOfTurn)?;
+        *seen = true;
+        Ok(())
+    }
+
     /// The list ended well, at `version`. What it did not name is deleted. Visible as a whole, and written as far as it
     /// differs from what was known: a list without a difference writes nothing.
     pub async fn commit(

@@ -12,6 +12,7 @@ use crate::wire::error::Error;
 use crate::wire::json;
 use crate::wire::json::Mark;
 use crate::wire::json::Scanner;
+use crate::wire::json::Skip;
 use crate::wire::list::ENVELOPE_LIMIT;
 use crate::wire::list::ListMeta;
 use crate::wire::list::Part;
@@ -143,6 +144,30 @@ impl ListDecoder {
             self.done = self.at;
         }
         Ok(None)
+    }
+
+    /// Whether an item may come next.
+    pub fn is_between_items(&self) -> bool {
+        self.place == Place::Items
+    }
+
+    /// Passes over the next item if it is `item`, byte for byte: it is then not told by [`part`](Self::part), which would
+    /// have told just that. `item` must be one whole JSON object, such as was told before. When it is
+    /// [open](Skip::Open), more bytes are needed; anything else is left for `part`.
+    pub fn pass(&mut self, item: &[u8]) -> Skip {
+        let whole = item.starts_with(b"{") && item.ends_with(b"}") && item.len() <= self.limit;
+        if !whole || self.place != Place::Items {
+            return Skip::Other;
+        }
+        match self.scanner.skip(&self.buffer, &mut self.at, item) {
+            // What is kept between items is bounded; a longer one is scanned as it comes.
+            Skip::Open if item.len() >= ENVELOPE_LIMIT => Skip::Other,
+            Skip::Whole => {
+                self.done = self.at;
+                Skip::Whole
+            }
+            skip => skip,
+        }
     }
 
     /// A part of the envelope; it may have come in one piece with what follows it.
@@ -424,6 +449,112 @@ mod tests {
                 list,
                 "{name} byte by byte"
             );
+        }
+    }
+
+    /// Items, the rest, and how it ended; `guesses` are what the items are taken to be, in their order.
+    fn guessing(
+        pieces: &[&[u8]],
+        guesses: &[Vec<u8>],
+        limit: usize,
+    ) -> (Vec<Vec<u8>>, Vec<u8>, Result<ListMeta, Error>, usize) {
+        let mut decoder = ListDecoder::new(limit);
+        let (mut items, mut around, mut passed) = (Vec::new(), Vec::new(), 0);
+        let mut feed = |decoder: &mut ListDecoder| {
+            let mut next = 0;
+            for piece in pieces {
+                decoder.push(piece)?;
+                loop {
+                    if let Some(guess) = guesses.get(next) {
+                        match decoder.pass(guess) {
+                            Skip::Whole => {
+                                items.push(guess.clone());
+                                (next, passed) = (next + 1, passed + 1);
+                                continue;
+                            }
+                            Skip::Open => break,
+                            Skip::Other => {}
+                        }
+                    }
+                    match decoder.part()? {
+                        None => break,
+                        Some(Part::Prefix(bytes) | Part::Suffix(bytes)) => {
+                            around.extend_from_slice(bytes);
+                        }
+                        Some(Part::Item(item)) => {
+                            let found = guesses.iter().position(|guess| guess == item);
+                            next = found.map_or(next + 1, |at| at + 1);
+                            items.push(item.to_vec());
+                        }
+                    }
+                }
+            }
+            Ok(())
+        };
+        let end = feed(&mut decoder).and_then(|()| decoder.finish());
+        (items, around, end, passed)
+    }
+
+    #[test]
+    fn a_list_is_the_same_whatever_was_guessed() {
+        for (name, list) in LISTS {
+            let (items, around, meta, _) = guessing(&[list], &[], OBJECT_LIMIT);
+            assert!(meta.is_ok(), "{name}");
+            let halves: Vec<_> = items.iter().step_by(2).cloned().collect();
+            let mut altered = items.clone();
+            for (n, item) in altered.iter_mut().enumerate() {
+                let at = n * 31 % item.len();
+                item[at] ^= 4;
+            }
+            let mut shuffled = items.clone();
+            shuffled.reverse();
+            // They go on where the objects end.
+            let longer = items.iter().map(|item| {
+                let inner = &item[..item.len() - 1];
+                [inner, b",\"a\":{}}"].concat()
+            });
+            let guessed = [items.clone(), halves, altered, shuffled, longer.collect()];
+            let stride = list.len() / 80 + 1;
+            for guesses in &guessed {
+                for at in (0..list.len()).step_by(stride) {
+                    let got = guessing(&[&list[..at], &list[at..]], guesses, OBJECT_LIMIT);
+                    assert!(
+                        (&got.0, &got.1, &got.2) == (&items, &around, &meta),
+                        "{name} at {at}"
+                    );
+                    // And with a byte changed, in the list and in pieces, it is what it is without a guess.
+                    let mut wrong = list.to_vec();
+                    wrong[at] ^= 1;
+                    let slow = guessing(&[&wrong], &[], OBJECT_LIMIT);
+                    let pieces: Vec<&[u8]> = wrong.chunks(1 + at % 700).collect();
+                    let got = guessing(&pieces, guesses, OBJECT_LIMIT);
+                    assert!(
+                        (&got.0, &got.2) == (&slow.0, &slow.2),
+                        "{name} changed at {at}"
+                    );
+                }
+            }
+            let bytes: Vec<&[u8]> = list.chunks(1).collect();
+            for pieces in [&[list][..], &bytes] {
+                let passed = guessing(pieces, &items, OBJECT_LIMIT).3;
+                assert_eq!(passed, items.len(), "{name}: all of them were right");
+            }
+        }
+    }
+
+    #[test]
+    fn guesses_are_kept_within_the_bounds_and_must_be_whole_objects() {
+        let item = format!("{{\"a\":\"{}\"}}", "x".repeat(ENVELOPE_LIMIT));
+        let text = format!("{{\"items\":[{item},12,{{}} ,{{}}]}}");
+        let pieces: Vec<&[u8]> = text.as_bytes().chunks(1000).collect();
+        let guesses = [item.as_str(), "1", "{}", "{}"].map(|text| text.as_bytes().to_vec());
+        let slow = guessing(&[text.as_bytes()], &[], OBJECT_LIMIT);
+        for pieces in [&[text.as_bytes()][..], &pieces] {
+            let (items, _, meta, _) = guessing(pieces, &guesses, OBJECT_LIMIT);
+            assert_eq!((items, meta), (slow.0.clone(), slow.2.clone()));
+            let limit = ENVELOPE_LIMIT;
+            let (_, _, meta, passed) = guessing(pieces, &guesses, limit);
+            assert_eq!((meta, passed), (Err(Error::TooLarge { limit }), 0));
         }
     }
 

@@ -59,8 +59,9 @@ fn strings(object: &[u8]) -> Result<Vec<(String, String)>, Error> {
 
 /// The object's key and version; nothing behind its metadata is looked at.
 pub fn key_and_version(object: &[u8]) -> Result<(ObjectKey, ResourceVersion), Error> {
-    let metadata =
-        json::member(object, b"metadata")?.ok_or(Error::malformed("an object without metadata"))?;
+    // Looked at only as far as it must be: the server writes what is wanted before what is long.
+    let metadata = json::from_member(object, b"metadata")?;
+    let metadata = metadata.ok_or(Error::malformed("an object without metadata"))?;
     let (mut namespace, mut name, mut version) = (None, None, None);
     for pair in json::members(metadata) {
         match pair? {
@@ -202,8 +203,9 @@ pub fn with_type(object: &[u8], kind: &str, api_version: &str) -> Vec<u8> {
 
 /// The object at another version: the last state of a deleted object carries the version of its deletion.
 pub fn with_resource_version(object: &[u8], version: ResourceVersion) -> Result<Vec<u8>, Error> {
-    let metadata =
-        json::member(object, b"metadata")?.ok_or(Error::malformed("an object without metadata"))?;
+    // Looked at only as far as it must be: the server writes what is wanted before what is long.
+    let metadata = json::from_member(object, b"metadata")?;
+    let metadata = metadata.ok_or(Error::malformed("an object without metadata"))?;
     let value = json::member(metadata, b"resourceVersion")?
         .ok_or(Error::malformed("an object without a resourceVersion"))?;
     // Both are slices of `object`, so where the value starts is how far it is into it.

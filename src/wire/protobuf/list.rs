@@ -7,12 +7,14 @@
 use crate::k8s::object::ResourceVersion;
 use crate::wire::buffer::drop_front;
 use crate::wire::error::Error;
+use crate::wire::json::Skip;
 use crate::wire::list::ENVELOPE_LIMIT;
 use crate::wire::list::ListMeta;
 use crate::wire::list::Part;
 use crate::wire::protobuf;
 use crate::wire::protobuf::Kind;
 use crate::wire::protobuf::MAGIC;
+use crate::wire::protobuf::VARINT_MAX;
 use crate::wire::protobuf::Value;
 
 /// The items of a list.
@@ -150,6 +152,45 @@ impl ListDecoder {
                 }
             }
         }
+    }
+
+    /// Whether an item may come next.
+    pub fn is_between_items(&self) -> bool {
+        matches!(self.place, Place::List { left } if left > 0) && self.at == self.done
+    }
+
+    /// Passes over the next item if it is `item`, byte for byte (see [`crate::wire::list::ListDecoder::pass`]).
+    pub fn pass(&mut self, item: &[u8]) -> Skip {
+        let Place::List { left } = self.place else {
+            return Skip::Other;
+        };
+        let len = item_head_len(item.len()) + item.len();
+        let Some(left) = left
+            .checked_sub(len as u64)
+            .filter(|_| item.len() <= self.limit)
+        else {
+            return Skip::Other;
+        };
+        let mut head = Vec::with_capacity(VARINT_MAX + 1);
+        item_head(item.len(), &mut head);
+        let rest = self.buffer.get(self.at..).unwrap_or_default();
+        let (first, rest) = rest.split_at(rest.len().min(head.len()));
+        let second = rest.get(..rest.len().min(item.len())).unwrap_or_default();
+        if !head.starts_with(first) || !item.starts_with(second) {
+            return Skip::Other;
+        }
+        if first.len() + second.len() < len {
+            // What is kept between items is bounded; a longer one is read as it comes.
+            return if item.len() >= ENVELOPE_LIMIT {
+                Skip::Other
+            } else {
+                Skip::Open
+            };
+        }
+        self.at += len;
+        self.done = self.at;
+        self.place = Place::List { left };
+        Skip::Whole
     }
 
     /// How long the field is that starts here with `head`, once all of it is there.
@@ -495,6 +536,84 @@ mod tests {
         }
         for end in 0..bytes.len() {
             assert_eq!(without_count(&bytes[..end]).len(), end);
+        }
+    }
+
+    /// Items, what is around them, and how it ended; `guesses` are what the items are taken to be, in their order.
+    fn guessing(
+        pieces: &[&[u8]],
+        guesses: &[Vec<u8>],
+    ) -> (Vec<Vec<u8>>, Vec<u8>, Result<ListMeta, Error>, usize) {
+        let mut decoder = ListDecoder::new(OBJECT_LIMIT);
+        let (mut items, mut around, mut passed) = (Vec::new(), Vec::new(), 0);
+        let mut feed = |decoder: &mut ListDecoder| {
+            let mut next = 0;
+            for piece in pieces {
+                decoder.push(piece)?;
+                loop {
+                    if let Some(guess) = guesses.get(next).filter(|_| decoder.is_between_items()) {
+                        match decoder.pass(guess) {
+                            Skip::Whole => {
+                                items.push(guess.clone());
+                                (next, passed) = (next + 1, passed + 1);
+                                continue;
+                            }
+                            Skip::Open => break,
+                            Skip::Other => {}
+                        }
+                    }
+                    match decoder.part()? {
+                        None => break,
+                        Some(Part::Prefix(bytes) | Part::Suffix(bytes)) => {
+                            around.extend_from_slice(bytes);
+                        }
+                        Some(Part::Item(item)) => {
+                            let found = guesses.iter().position(|guess| guess == item);
+                            next = found.map_or(next + 1, |at| at + 1);
+                            items.push(item.to_vec());
+                        }
+                    }
+                }
+            }
+            Ok(())
+        };
+        let end = feed(&mut decoder).and_then(|()| decoder.finish());
+        (items, around, end, passed)
+    }
+
+    #[test]
+    fn a_list_is_the_same_whatever_was_guessed() {
+        for (name, list) in LISTS {
+            let (items, around, meta, _) = guessing(&[list], &[]);
+            assert!(meta.is_ok(), "{name}");
+            let halves: Vec<_> = items.iter().step_by(2).cloned().collect();
+            let mut altered = items.clone();
+            for (n, item) in altered.iter_mut().enumerate() {
+                let at = n * 31 % item.len();
+                item[at] ^= 4;
+            }
+            let mut shuffled = items.clone();
+            shuffled.reverse();
+            let longer = items.iter().map(|item| [item, &b"more"[..]].concat());
+            for guesses in &[items.clone(), halves, altered, shuffled, longer.collect()] {
+                for at in (0..list.len()).step_by(list.len() / 80 + 1) {
+                    let got = guessing(&[&list[..at], &list[at..]], guesses);
+                    assert!(
+                        (&got.0, &got.1, &got.2) == (&items, &around, &meta),
+                        "{name} at {at}"
+                    );
+                    let mut wrong = list.to_vec();
+                    wrong[at] ^= 1;
+                    let slow = guessing(&[&wrong], &[]);
+                    let pieces: Vec<&[u8]> = wrong.chunks(1 + at % 700).collect();
+                    let got = guessing(&pieces, guesses);
+                    // Where it is no list, how many items were told before does not matter.
+                    let same = got.2 == slow.2 && (slow.2.is_err() || got.0 == slow.0);
+                    assert!(same, "{name} changed at {at}: {:?} {:?}", got.2, slow.2);
+                }
+            }
+            let passed = guessing(&[list], &items).3;
+            assert_eq!(passed, items.len(), "{name}: all of them were right");
         }
     }
 
