@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`k8s`] | the words: resource, object key, version, selector, collection, status | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, list, watch, flash records | I/O, async, a clock |
-//! | [`rule`] | decisions: route, health, filter, retention | I/O, async, a clock |
+//! | [`rule`] | decisions: route, health, filter, retention, window | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
@@ -48,6 +48,7 @@ pub mod rule {
     pub mod health;
     pub mod retention;
     pub mod route;
+    pub mod window;
 }
 
 /// Drivers: one kind of I/O each; they know no Kubernetes.

@@ -21,6 +21,7 @@ mod servers;
 mod support;
 mod surprises;
 mod watches;
+mod windows;
 
 use support::scene::Program;
 use support::scene::Scene;
