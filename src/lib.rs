@@ -14,6 +14,9 @@
 //! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, protobuf, list, watch, flash records | I/O, async, a clock |
 //! | [`rule`] | decisions: route, health, filter, retention, writes | I/O, async, a clock |
+//! | [`k8s`] | the words: resource, object key, version, selector, collection, status | do anything |
+//! | [`wire`] | codecs: request, media types, JSON, list, watch, flash records | I/O, async, a clock |
+//! | [`rule`] | decisions: route, health, filter, retention, window | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
@@ -55,6 +58,7 @@ pub mod rule {
     pub mod retention;
     pub mod route;
     pub mod write;
+    pub mod window;
 }
 
 /// Drivers: one kind of I/O each; they know no Kubernetes.

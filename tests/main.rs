@@ -24,6 +24,7 @@ mod support;
 mod surprises;
 mod tokens;
 mod watches;
+mod windows;
 
 use support::scene::Program;
 use support::scene::Scene;

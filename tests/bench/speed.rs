@@ -1,10 +1,13 @@
 //! What the agent needs in time, CPU and bytes, beside direct and a plain nginx where that can be compared:
 //! `tests/bench/run`.
 //!
-//! `speed BINARY [--seconds N] [--only PART]`: N seconds (10) for each one of the contest's resource test, whose own time
-//! is 60; all parts, or one of `contest`, `lists`, `watches`, `offline`, `line`, `memory`.
+//! `speed BINARY [--seconds N] [--only PART] [--alarm SECONDS]`: N seconds (10) for each one of the contest's resource
+//! test, whose own time is 60; all parts, or one of `contest`, `lists`, `watches`, `offline`, `line`, `memory`. With
+//! `--alarm` only the slow line for so long, to see whether the agent ever takes it for cut.
 #![allow(clippy::print_stdout)] // Printing is what it is for.
 
+#[path = "speed/alarm.rs"]
+mod alarm;
 #[path = "speed/contest.rs"]
 mod contest;
 #[path = "speed/line.rs"]
@@ -30,11 +33,13 @@ mod table;
 mod watches;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn main() {
     let mut path = PathBuf::from("target/release/toono");
     let mut seconds = 10;
     let mut only = None;
+    let mut alarm = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--seconds" {
@@ -42,11 +47,17 @@ fn main() {
             seconds = value.expect("--seconds takes a number");
         } else if argument == "--only" {
             only = Some(arguments.next().expect("--only takes a part's name"));
+        } else if argument == "--alarm" {
+            let value = arguments.next().and_then(|text| text.parse().ok());
+            alarm = Some(Duration::from_secs(value.expect("--alarm takes a number")));
         } else {
             path = argument.into();
         }
     }
     table::head();
+    if let Some(time) = alarm {
+        return alarm::run(&path, time);
+    }
     let parts: [(&str, &dyn Fn()); 6] = [
         ("contest", &|| contest::run(&path, seconds)),
         ("lists", &|| lists::run(&path)),

@@ -334,6 +334,18 @@ impl Scene {
             .count()
     }
 
+    /// Kilobytes of address space that the agent's heap has taken from the kernel, written to or not.
+    pub fn heap(&self) -> u64 {
+        let maps = std::fs::read_to_string(format!("/proc/{}/smaps", self.agent().child.id()))
+            .expect("a running process has them");
+        let mut lines = maps.lines().skip_while(|line| !line.ends_with("[heap]"));
+        let size = lines.find_map(|line| line.strip_prefix("Size:"));
+        let words = size.and_then(|size| size.split_whitespace().next());
+        words
+            .and_then(|number| number.parse().ok())
+            .expect("a process with a heap")
+    }
+
     /// The agent's memory.
     pub fn memory(&self) -> Memory {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.agent().child.id()))

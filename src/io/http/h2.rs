@@ -1,18 +1,19 @@
 //! HTTP/2 towards a server, on the `h2` crate: one connection, many exchanges.
 //!
-//! The settings are measured (README, "How it works"): a stream's window is what a shared line may be blocked by, the
-//! connection's must hold that of all stalled readers, and unread small frames (bookmarks) must not end the connection.
+//! The settings are measured (README, "How it works"): a stream's window is what a shared line may be blocked by and
+//! follows its speed, the connection's must hold that of all stalled readers, and unread small frames (bookmarks) must not
+//! end the connection.
+
+mod answer;
 
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Context;
 use std::task::Poll;
-use std::task::ready;
+use std::time::Instant;
 
 use h2::Reason;
-use h2::RecvStream;
 use h2::SendStream;
 use h2::client::SendRequest;
 use hyper::Uri;
@@ -28,14 +29,14 @@ use crate::io::http::Bytes;
 use crate::io::http::Error;
 use crate::io::http::Request;
 use crate::io::http::Response;
-use crate::io::http::body::Stream;
+use crate::io::http::h2::answer::Answer;
+use crate::io::http::h2::answer::Windows;
 use crate::io::http::strip_connection_fields;
 use crate::io::latest::Notify;
+use crate::rule::window;
 
-/// A stream's receive window: what one unread list holds, and what delays everything else on a slow line.
-const STREAM_WINDOW: u32 = 32 << 10;
 /// The connection's receive window: room for thirty stalled readers.
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 32 * window::MOST;
 /// Answer heads and lists of header fields.
 const HEADER_LIST: u32 = 16 << 10;
 /// Streams that are kept free on a connection before another one is opened.
@@ -58,6 +59,7 @@ pub struct Connection {
 
 struct State {
     active: Cell<usize>,
+    windows: Windows,
     /// How many may be active at once.
     limit: Cell<usize>,
     allowed: Allowed,
@@ -145,7 +147,7 @@ impl Connection {
         let limit = allowed.get().unwrap_or(ASSUMED_STREAMS);
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
+            .initial_window_size(window::START)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(16_384)
             .max_header_list_size(HEADER_LIST)
@@ -158,6 +160,7 @@ impl Connection {
             .map_err(failed)?;
         let state = Rc::new(State {
             active: Cell::new(0),
+            windows: Windows::default(),
             limit: Cell::new(limit),
             allowed,
             limited: Notify::new(),
@@ -174,7 +177,11 @@ impl Connection {
         let drive = async move {
             let ended = async {
                 let end = std::future::poll_fn(|cx| {
-                    let end = Pin::new(&mut connection).poll(cx);
+                    let mut end = Pin::new(&mut connection).poll(cx);
+                    let set = |window| connection.set_initial_window_size(window).is_ok();
+                    if end.is_pending() && driven.windows.tell(set) {
+                        end = Pin::new(&mut connection).poll(cx);
+                    }
                     let streams = connection.max_concurrent_send_streams();
                     if streams != driven.limit.get() {
                         driven.allow(streams);
@@ -294,6 +301,7 @@ impl Connection {
             Error::unprocessed("send the request", &error)
         };
         let mut sender = self.sender.clone().ready().await.map_err(goodbye)?;
+        let asked = Instant::now();
         let (answer, upload) = sender
             .send_request(head, body.is_empty())
             .map_err(|error| {
@@ -333,15 +341,12 @@ impl Connection {
             })
         };
         let answer = answered.or(beyond).await?;
+        self.state.windows.answered(asked.elapsed());
         let (head, stream) = answer.into_parts();
         let body = if stream.is_end_stream() {
             Body::empty()
         } else {
-            Body::stream(Answer {
-                stream,
-                unreleased: 0,
-                _active: active,
-            })
+            Body::stream(Answer::new(stream, &head.headers, active))
         };
         Ok(Response {
             status: head.status,
@@ -422,34 +427,5 @@ async fn send_body(body: &mut Body, mut upload: SendStream<Bytes>) {
                 Some(Err(_)) | None => return,
             }
         }
-    }
-}
-
-/// An answer's body.
-struct Answer {
-    stream: RecvStream,
-    /// Bytes handed out and not yet given back to the server's window: the reader has them, but may not be done.
-    unreleased: usize,
-    _active: Active,
-}
-
-impl Stream for Answer {
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Error>>> {
-        let unreleased = std::mem::take(&mut self.unreleased);
-        if unreleased > 0 {
-            // Fails only on more than was received.
-            let _ = self.stream.flow_control().release_capacity(unreleased);
-        }
-        Poll::Ready(match ready!(self.stream.poll_data(cx)) {
-            None => None,
-            Some(Ok(bytes)) => {
-                self.unreleased = bytes.len();
-                Some(Ok(bytes))
-            }
-            Some(Err(error)) => Some(Err(Error::upstream("read the answer", &error))),
-        })
     }
 }

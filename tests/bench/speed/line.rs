@@ -16,7 +16,7 @@ use crate::support::scene::Program;
 use crate::support::scene::Scene;
 use crate::table;
 
-const SLOW: Quality = Quality {
+pub(crate) const SLOW: Quality = Quality {
     rate: 64_000,
     delay: Duration::from_millis(300),
 };
