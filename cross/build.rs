@@ -16,4 +16,13 @@ fn main() {
     if variable("CARGO_CFG_TARGET_ARCH") != "arm" {
         script("cross/unwind.ld");
     }
+    // Relative relocations packed: 75 KB less, and no pages read for them at the start. Rust's own musl knows them since 1.93;
+    // a glibc before 2.36 would not start the binary. Linkers that do not know the flag say so and go on, but for zig and
+    // others that are chosen by name.
+    if variable("CARGO_CFG_TARGET_ARCH") == "x86_64"
+        && variable("CARGO_CFG_TARGET_ENV") == "musl"
+        && variable("RUSTC_LINKER").is_empty()
+    {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
 }

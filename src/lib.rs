@@ -11,7 +11,7 @@
 //!
 //! | floor | holds | must not |
 //! |---|---|---|
-//! | [`k8s`] | the words: resource, object key, version, selector, collection, status | do anything |
+//! | [`k8s`] | the words: resource, object key, version, selector, collection, status; and their order | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, list, watch, flash records | I/O, async, a clock |
 //! | [`rule`] | decisions: route, health, filter, retention | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
@@ -24,6 +24,7 @@
 pub mod k8s {
     pub mod collection;
     pub mod object;
+    pub mod order;
     pub mod resource;
     pub mod selector;
     pub mod status;

@@ -35,6 +35,7 @@ use crate::io::worker;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::order;
 use crate::k8s::resource::GroupVersionResource;
 use crate::wire::list::ListMeta;
 use crate::wire::record::Head;
@@ -191,7 +192,7 @@ impl Mirror {
         });
         let mut names = mirror.shared.flash.list()?;
         // By number, so that of two files of one collection the later one stands.
-        names.sort_by_key(|name| number(name));
+        order::by_key(&mut names, |name| number(name));
         for name in names {
             mirror.next.set(
                 mirror
@@ -257,7 +258,7 @@ impl Mirror {
             .collect();
         let found = names.iter().filter_map(|name| self.known(name));
         let mut found: Vec<Rc<Log>> = found.filter(|log| log.complete().is_some()).collect();
-        found.sort_by_key(|log| std::cmp::Reverse(log.complete()));
+        order::by_key(&mut found, |log| std::cmp::Reverse(log.complete()));
         found
     }
 

@@ -7,6 +7,7 @@ use crate::io::http::Request;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::order;
 use crate::k8s::status::Status;
 use crate::role::agent::view::Shape;
 use crate::rule::retention;
@@ -209,7 +210,7 @@ fn credential(identity: &HeaderMap) -> Credential {
         .iter()
         .map(|(name, value)| [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat())
         .collect();
-    lines.sort();
+    order::natural(&mut lines);
     Credential::Caller(digest::sha256_hex(&lines.concat()))
 }
 
