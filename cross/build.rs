@@ -16,13 +16,34 @@ fn main() {
     if variable("CARGO_CFG_TARGET_ARCH") != "arm" {
         script("cross/unwind.ld");
     }
-    // Relative relocations packed: 75 KB less, and no pages read for them at the start. Rust's own musl knows them since 1.93;
-    // a glibc before 2.36 would not start the binary. Linkers that do not know the flag say so and go on, but for zig and
-    // others that are chosen by name.
-    if variable("CARGO_CFG_TARGET_ARCH") == "x86_64"
-        && variable("CARGO_CFG_TARGET_ENV") == "musl"
-        && variable("RUSTC_LINKER").is_empty()
-    {
+    if packs() {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
+
+/// Whether relative relocations can be packed: 75 KB less, and no pages read for them at the start.
+///
+/// Linkers that do not know the flag say so and go on, but for those that are chosen by name (zig ends). The C library has to
+/// unpack: Rust's own musl does since 1.93, glibc since 2.36, so it is asked for when it is this machine's that is linked with.
+fn packs() -> bool {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("CARGO_CFG_TARGET_ARCH") != "x86_64" || !variable("RUSTC_LINKER").is_empty() {
+        return false;
+    }
+    match variable("CARGO_CFG_TARGET_ENV").as_str() {
+        "musl" => true,
+        "gnu" if variable("HOST") == variable("TARGET") => {
+            let said = std::process::Command::new("getconf")
+                .arg("GNU_LIBC_VERSION")
+                .output();
+            let said = said.map(|output| output.stdout).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let version = said.trim().trim_start_matches("glibc ").split('.');
+            version
+                .map_while(|part| part.parse().ok())
+                .collect::<Vec<u32>>()
+                >= vec![2, 36]
+        }
+        _ => false,
     }
 }
