@@ -11,12 +11,9 @@
 //!
 //! | floor | holds | must not |
 //! |---|---|---|
-//! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status | do anything |
+//! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status; and their order | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, protobuf, list, watch, flash records | I/O, async, a clock |
-//! | [`rule`] | decisions: route, health, filter, retention, writes | I/O, async, a clock |
-//! | [`k8s`] | the words: resource, object key, version, selector, collection, status | do anything |
-//! | [`wire`] | codecs: request, media types, JSON, list, watch, flash records | I/O, async, a clock |
-//! | [`rule`] | decisions: route, health, filter, retention, window | I/O, async, a clock |
+//! | [`rule`] | decisions: route, health, filter, retention, writes, window | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
@@ -28,6 +25,7 @@ pub mod k8s {
     pub mod collection;
     pub mod encoding;
     pub mod object;
+    pub mod order;
     pub mod resource;
     pub mod selector;
     pub mod status;
@@ -57,8 +55,8 @@ pub mod rule {
     pub mod health;
     pub mod retention;
     pub mod route;
-    pub mod write;
     pub mod window;
+    pub mod write;
 }
 
 /// Drivers: one kind of I/O each; they know no Kubernetes.

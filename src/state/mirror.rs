@@ -37,6 +37,7 @@ use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::order;
 use crate::k8s::resource::GroupVersionResource;
 use crate::wire::list::ListMeta;
 
@@ -202,7 +203,7 @@ impl Mirror {
         });
         let mut names = mirror.shared.flash.list()?;
         // By number, so that of two files of one collection the later one stands.
-        names.sort_by_key(|name| number(name));
+        order::by_key(&mut names, |name| number(name));
         for name in names {
             mirror.next.set(
                 mirror
@@ -268,7 +269,7 @@ impl Mirror {
             .collect();
         let found = names.iter().filter_map(|name| self.known(name));
         let mut found: Vec<Rc<Log>> = found.filter(|log| log.complete().is_some()).collect();
-        found.sort_by_key(|log| std::cmp::Reverse(log.complete()));
+        order::by_key(&mut found, |log| std::cmp::Reverse(log.complete()));
         found
     }
 

@@ -4,6 +4,7 @@
 //! make (kubernetes-wire 1.4). Media type parameters (`as=Table`) ask for a transformed object.
 
 use crate::k8s::encoding::Encoding;
+use crate::k8s::order;
 
 /// An `Accept` field, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Accept {
         }
         let mut clauses: Vec<(u32, Form)> = text.split(',').filter_map(clause).collect();
         // Stable: clauses of the same weight stay in their order.
-        clauses.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        order::by_key(&mut clauses, |(weight, _)| std::cmp::Reverse(*weight));
         Self {
             clauses: clauses.into_iter().map(|(_, form)| form).collect(),
         }

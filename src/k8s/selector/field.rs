@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::k8s::order;
 use crate::k8s::selector::SelectorError;
 
 /// A field selector. Empty selects everything.
@@ -37,7 +38,7 @@ impl FieldSelector {
                 value: unescape(value)?,
             });
         }
-        terms.sort();
+        order::natural(&mut terms);
         terms.dedup();
         Ok(Self(terms))
     }

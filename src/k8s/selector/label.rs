@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::k8s::order;
 use crate::k8s::selector::SelectorError;
 
 /// A label selector. Empty selects everything.
@@ -36,7 +37,7 @@ impl LabelSelector {
         let mut requirements = parser.parse().map_err(|why| SelectorError {
             message: format!("unable to parse requirement: {why}"),
         })?;
-        requirements.sort();
+        order::natural(&mut requirements);
         requirements.dedup();
         Ok(Self(requirements))
     }
@@ -223,7 +224,7 @@ impl<'a> Parser<'a> {
         match operator {
             Token::Word("in") | Token::Word("notin") => {
                 let mut values = self.values()?;
-                values.sort_unstable();
+                order::natural(&mut values);
                 values.dedup();
                 for value in &values {
                     check_value(key, value)?;

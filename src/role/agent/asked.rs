@@ -8,6 +8,7 @@ use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::order;
 use crate::k8s::resource::GroupVersionResource;
 use crate::k8s::status::Status;
 use crate::rule::retention;
@@ -303,7 +304,7 @@ fn credential(identity: &HeaderMap) -> Credential {
         .iter()
         .map(|(name, value)| [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"].concat())
         .collect();
-    lines.sort();
+    order::natural(&mut lines);
     Credential::Caller(crypto::sha256_hex(&lines.concat()))
 }
 

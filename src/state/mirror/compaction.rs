@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::io::flash::File;
 use crate::io::worker;
 use crate::k8s::encoding::Encoding;
+use crate::k8s::order;
 use crate::state::mirror::Error;
 use crate::state::mirror::LOG;
 use crate::state::mirror::NEW;
@@ -143,7 +144,7 @@ impl Log {
             .flash
             .rename(&self.new_name(), &self.file_name)?;
         self.count(usize::try_from(copier.written).unwrap_or(usize::MAX));
-        copier.moved.sort_unstable_by_key(|(from, _)| *from);
+        order::by_key(&mut copier.moved, |(from, _)| *from);
         let moved = &copier.moved;
         let found = state.index.relocate(|place| {
             let at = moved.binary_search_by_key(&place.offset, |(from, _)| *from);

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::io::flash::File;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::order;
 use crate::state::mirror::Error;
 use crate::state::mirror::index::Versioned;
 use crate::state::mirror::log::Log;
@@ -284,7 +285,7 @@ impl Cursor {
             }
         };
         // Stable: deletions stand behind what was put at the same version.
-        records.sort_by_key(|record| record.version);
+        order::by_key(&mut records, |record| record.version);
         self.at = at;
         self.queue = Some(Queue {
             reader,

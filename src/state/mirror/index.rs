@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::k8s::order;
 use crate::wire::record::Place;
 
 /// An object that is there.
@@ -112,7 +113,7 @@ impl Index {
             });
         }
         let mut gone: Vec<Box<str>> = deletes.into_iter().map(|entry| entry.key).collect();
-        gone.sort_unstable();
+        order::natural(&mut gone);
         self.entries
             .retain(|entry| gone.binary_search(&entry.key).is_err());
         if self.entries.is_empty() {
@@ -121,7 +122,7 @@ impl Index {
             self.entries.extend(puts);
         }
         // Stable, and quick on runs that are sorted already, as lists are.
-        self.entries.sort_by(|a, b| a.key.cmp(&b.key));
+        order::by(&mut self.entries, |a, b| a.key.cmp(&b.key));
         self.entries.dedup_by(|later, earlier| {
             let same = later.key == earlier.key;
             if same {
@@ -153,7 +154,7 @@ impl Index {
             .chain(there)
             .filter(|record| record.version > version)
             .collect();
-        since.sort_by_key(|record| record.version);
+        order::by_key(&mut since, |record| record.version);
         since
     }
 

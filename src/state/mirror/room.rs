@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use crate::k8s::order;
 use crate::rule::retention;
 use crate::state::mirror::Mirror;
 use crate::state::mirror::Shared;
@@ -48,7 +49,9 @@ impl Mirror {
         others.retain(|other| {
             other.file_bytes() > 0 && self::rank(other) + u8::from(other.is_writing()) <= rank
         });
-        others.sort_by_key(|other| (self::rank(other), other.is_writing(), other.used.get()));
+        order::by_key(&mut others, |other| {
+            (self::rank(other), other.is_writing(), other.used.get())
+        });
         let leaving = others.iter().map(|other| other.file_bytes()).sum::<u64>();
         if leaving < excess {
             return false;

@@ -219,7 +219,9 @@ impl Writer {
     ) -> Result<Vec<(usize, ResourceVersion)>, Error> {
         let state = self.log.state();
         let staging = usable(&mut self.staging, &state)?;
-        let mut used: BTreeSet<u64> = staging.puts.iter().map(|entry| entry.version).collect();
+        // One by one: collecting would sort them first, with a sort of its own.
+        let mut used = BTreeSet::new();
+        used.extend(staging.puts.iter().map(|entry| entry.version));
         let known = state.complete.unwrap_or(0);
         let mut deletions = Vec::new();
         for (at, made) in std::mem::take(&mut staging.anew) {
