@@ -7,5 +7,6 @@ pub mod apiserver;
 pub mod cable;
 pub mod client;
 pub mod object;
+pub mod protobuf;
 pub mod random;
 pub mod scene;
