@@ -28,6 +28,7 @@ use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::latest::Notify;
 use crate::k8s::collection::Collection;
+use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
@@ -116,7 +117,7 @@ impl Agent {
             Err(status) => return reply::status(Asked::status_of(&request), &status),
         };
         let cloud = self.upstream.health() != Health::Unhealthy;
-        asked.prefer(|asked, collection| self.rank(asked, collection, cloud));
+        asked.prefer(|asked, collection| self.rank(asked, collection));
         let way = route(self.facts(&asked, cloud));
         log::debug!("{} {} route={way:?}", request.method, request.target);
         match way {
@@ -136,20 +137,27 @@ impl Agent {
     }
 
     /// How well a collection in one encoding serves a request: whether its log reaches the version that a watch goes on from,
-    /// whether it is fed at the moment, and whether somebody reads it. Who was given a version from one log must not be told
-    /// by the other, which has not come so far, that it has expired.
-    fn rank(&self, asked: &Asked, collection: &Collection, cloud: bool) -> (bool, bool, bool) {
-        let reached = asked.watched_from().is_some_and(|version| {
-            let log = self.mirror.find(collection);
-            log.is_some_and(|log| {
-                let ahead = log.ahead().filter(|_| log.complete().is_some());
-                ahead.is_some_and(|ahead| log.oldest() <= version && (cloud || version <= ahead))
+    /// whether it is fed at the moment, how far it has come if the line may be down, and whether somebody reads it. Who was
+    /// told of a version from one log must not be told by the other, which has not come so far, that it has expired, or of
+    /// an earlier state.
+    fn rank(
+        &self,
+        asked: &Asked,
+        collection: &Collection,
+    ) -> (bool, bool, Option<ResourceVersion>, bool) {
+        let up = self.upstream.health() == Health::Healthy;
+        let log = self.mirror.find(collection);
+        let log = log.filter(|log| log.complete().is_some());
+        let reached = log.as_ref().is_some_and(|log| {
+            asked.watched_from().is_some_and(|version| {
+                log.oldest() <= version && (up || log.ahead().is_some_and(|ahead| version <= ahead))
             })
         });
+        let told = log.filter(|_| !up).and_then(|log| log.told());
         let follower = self.followers.find(collection);
         let live = follower.as_ref().is_some_and(|follower| follower.is_live());
         let read = follower.is_some_and(|follower| follower.log().complete().is_some());
-        (reached, live, read)
+        (reached, live, told, read)
     }
 
     /// Answers without the cloud, because the line is down or has gone while the request waited.

@@ -367,6 +367,9 @@ fn who_takes_both_is_served_from_the_log_that_is_fed_and_the_line_is_not_used_tw
     let mut watch = both.watching(&with(MAPS, &query(last)));
     bookmark_at(&mut watch, last);
     hangs(&mut watch);
+    // Nor back in time.
+    let mut watch = both.watching(&with(MAPS, BOTH));
+    initial_json(&mut watch, last);
     // Who reads protobuf alone is told what is held in protobuf.
     let only = scene.client().with("Accept", protobuf::MEDIA);
     let list = only.list(MAPS);
