@@ -1,18 +1,11 @@
 //! The conformance cases of what a node's clients see, one test a number; `cases/LATER.md` lists those that are not shown
 //! yet. A name is `w`, the case's number, and what it shows.
 
-mod cut;
 mod faults;
-mod filtering;
-mod forms;
 mod forwarded;
-mod home;
-mod offline;
-mod online;
-mod robust;
-mod start;
+mod json;
+mod protobuf;
 mod tokens;
-mod unknown;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -169,6 +162,7 @@ fn every_case_is_a_test_or_stands_in_the_list_of_later_ones() {
         include_str!("cases/filtering.rs"),
         include_str!("cases/forms.rs"),
         include_str!("cases/forwarded.rs"),
+        include_str!("cases/frames.rs"),
         include_str!("cases/home.rs"),
         include_str!("cases/offline.rs"),
         include_str!("cases/online.rs"),

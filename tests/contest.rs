@@ -1,9 +1,7 @@
 //! The cases of the 2022 edge-proxy contest and what its published entry left out, one test a case.
 
-mod filter;
-mod load;
-mod offline;
-mod online;
+mod json;
+mod protobuf;
 
 use crate::support::apiserver::kind::CONFIGMAPS;
 use crate::support::object;

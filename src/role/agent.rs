@@ -32,7 +32,8 @@ use smol::LocalExecutor;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::latest::Notify;
-use crate::k8s::encoding::Encoding;
+use crate::k8s::collection::Collection;
+use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
@@ -136,13 +137,10 @@ impl Agent {
     pub async fn answer(self: Rc<Self>, mut request: Request) -> Response {
         let mut asked = match Asked::new(&request) {
             Ok(asked) => asked,
-            Err(status) => return reply::status(Encoding::Json, &status),
+            Err(status) => return reply::status(Asked::status_of(&request), &status),
         };
-        asked.prefer(|collection| {
-            let follower = self.followers.find(collection);
-            follower.is_some_and(|follower| follower.log().complete().is_some())
-        });
         let cloud = self.upstream.health() != Health::Unhealthy;
+        asked.prefer(|asked, collection| self.rank(asked, collection));
         let way = route(self.facts(&asked, cloud));
         log::debug!("{} {} route={way:?}", request.method, request.target);
         match way {
@@ -164,6 +162,30 @@ impl Agent {
                 self.offline(&asked, way)
             }
         }
+    }
+
+    /// How well a collection in one encoding serves a request: whether its log reaches the version that a watch goes on from,
+    /// whether it is fed at the moment, how far it has come if the line may be down, and whether somebody reads it. Who was
+    /// told of a version from one log must not be told by the other, which has not come so far, that it has expired, or of
+    /// an earlier state.
+    fn rank(
+        &self,
+        asked: &Asked,
+        collection: &Collection,
+    ) -> (bool, bool, Option<ResourceVersion>, bool) {
+        let up = self.upstream.health() == Health::Healthy;
+        let log = self.mirror.find(collection);
+        let log = log.filter(|log| log.complete().is_some());
+        let reached = log.as_ref().is_some_and(|log| {
+            asked.watched_from().is_some_and(|version| {
+                log.oldest() <= version && (up || log.ahead().is_some_and(|ahead| version <= ahead))
+            })
+        });
+        let told = log.filter(|_| !up).and_then(|log| log.told());
+        let follower = self.followers.find(collection);
+        let live = follower.as_ref().is_some_and(|follower| follower.is_live());
+        let read = follower.is_some_and(|follower| follower.log().complete().is_some());
+        (reached, live, told, read)
     }
 
     /// Answers without the cloud, because the line is down or has gone while the request waited.

@@ -13,9 +13,9 @@ use super::put_map;
 use super::put_maps;
 use super::put_pods;
 use super::refusal;
+use super::scene;
 use super::watch_after;
 use super::with;
-use crate::scene;
 use crate::support::apiserver::Action;
 use crate::support::apiserver::Only;
 use crate::support::apiserver::kind::CONFIGMAPS;
@@ -102,12 +102,8 @@ fn w047_half_an_event_is_neither_passed_on_nor_kept() {
     let map = object::configmap("ns", "c-1", &[("k", "v")], "whole");
     let version = scene.server.put(&CONFIGMAPS, map);
     let change = watch.change();
-    let item = scene.server.item(&CONFIGMAPS, "ns", "c-1");
-    let item = item.expect("it is there");
-    let line = format!(
-        "{{\"type\":\"ADDED\",\"object\":{{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",{}}}",
-        &item[1..]
-    );
+    let target = format!("{MAPS}?resourceVersion={}&watch=true", version - 1);
+    let line = scene.direct().watching(&target).event().line;
     assert!(line.len() > 120);
     assert_eq!(
         (change.line, change.object["metadata"]["name"].as_str()),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::BOTH;
 use super::MAPS;
 use super::PODS_HERE;
+use super::PROTOBUF;
 use super::PROTOBUF_OR_JSON;
 use super::ask;
 use super::expires;
@@ -15,11 +16,10 @@ use super::put_map;
 use super::put_maps;
 use super::put_pods;
 use super::refusal;
+use super::scene;
+use super::scene_with;
 use super::watch_after;
 use super::with;
-use crate::Scene;
-use crate::agent;
-use crate::scene;
 use crate::support::apiserver::Action;
 use crate::support::apiserver::Only;
 use crate::support::apiserver::Options;
@@ -45,7 +45,7 @@ fn w001_the_kubelets_first_list_is_the_servers_byte_for_byte() {
 #[test]
 fn w002_a_large_list_is_gzip_or_plain_and_the_same_either_way() {
     for extra in [&[][..], &["--drop-name-prefix", "skip-"]] {
-        let scene = Scene::with(agent(), Options::default(), extra);
+        let scene = scene_with(Options::default(), extra);
         for n in 0..100 {
             let name = format!("c-{n}");
             scene
@@ -103,7 +103,7 @@ fn w006_an_idle_watch_is_sent_bookmarks_whose_version_never_goes_back() {
         bookmark_period: Duration::from_millis(200),
         ..Options::default()
     };
-    let scene = Scene::with(agent(), options, &[]);
+    let scene = scene_with(options, &[]);
     put_maps(&scene, 1);
     let version = scene.client().list(MAPS).version();
     let mut watch = watch_after(&scene, &with(MAPS, "timeoutSeconds=3"), version);
@@ -136,7 +136,7 @@ fn w008_a_server_without_initial_events_is_made_up_for_or_its_422_passes_and_is_
         watch_list: false,
         ..Options::default()
     };
-    let scene = Scene::with(agent(), options, &[]);
+    let scene = scene_with(options, &[]);
     put_maps(&scene, 2);
     // What is mirrored is a list and a watch upstream: the server is never asked for what it does not know.
     let mut watch = scene.client().watching(&with(MAPS, BOTH));
@@ -251,11 +251,12 @@ fn w015_a_watch_at_a_version_that_is_too_old_is_200_with_an_error_of_410_and_end
     put_maps(&scene, 5);
     scene.server.compact();
     let mut watch = watch_after(&scene, MAPS, 101);
-    assert!(
-        watch
-            .headers
-            .iter()
-            .any(|(name, value)| name == "content-type" && value == "application/json")
-    );
+    let media = if PROTOBUF {
+        "application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        "application/json"
+    };
+    let named = |(name, value): &(String, String)| name == "content-type" && value == media;
+    assert!(watch.headers.iter().any(named), "{:?}", watch.headers);
     expires(&mut watch);
 }

@@ -6,15 +6,17 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::MAPS;
+use super::PROTOBUF;
 use super::changes;
+use super::dressed;
 use super::hangs;
 use super::put_map;
 use super::put_maps;
 use super::refusal;
+use super::scene;
 use super::watch_after;
 use super::with;
 use crate::Scene;
-use crate::scene;
 use crate::support::apiserver::Options;
 use crate::support::apiserver::kind::CONFIGMAPS;
 use crate::support::cable::Mode;
@@ -37,7 +39,7 @@ fn raw(scene: &Scene, text: &str) -> String {
 /// A scene whose agent may open 256 files and sockets.
 fn with_few_descriptors() -> Scene {
     let program = crate::agent_behind("ulimit -n 256");
-    Scene::with(program, Options::default(), &[])
+    dressed(Scene::with(program, Options::default(), &[]))
 }
 
 #[test]
@@ -56,6 +58,10 @@ fn w105_an_object_of_megabytes_and_a_deep_one_pass_on_a_watch_in_bounded_memory(
         after.peak - before.peak < 24 * 1024,
         "{before:?} then {after:?}"
     );
+    if PROTOBUF {
+        // The depth of a message is its kind's.
+        return;
+    }
     let text = format!(
         r#"{{"metadata":{{"name":"deep","namespace":"ns","resourceVersion":"@RV@"}},"data":{{"x":{}{}}}}}"#,
         "[".repeat(100),

@@ -13,10 +13,10 @@ use super::put_map;
 use super::put_maps;
 use super::put_pods;
 use super::refusal;
+use super::scene;
 use super::watch_after;
 use super::with;
 use crate::Scene;
-use crate::scene;
 use crate::support::apiserver::kind::CAMERAS;
 use crate::support::apiserver::kind::CSINODES;
 use crate::support::apiserver::kind::ENDPOINTSLICES;
@@ -206,7 +206,13 @@ fn w091_kube_proxy_coredns_and_flannel_start_on_what_was_mirrored() {
         "/api/v1/nodes/edge-00?resourceVersion=0",
         "/api/v1/namespaces/ns/pods/p1",
     ];
-    let got = |scene: &Scene| names.map(|target| scene.client().list(target).body);
+    // What is held in both encodings may be answered in either.
+    let got = |scene: &Scene| {
+        names.map(|target| {
+            let object = scene.client().with("Accept", PROTOBUF_OR_JSON).list(target);
+            (object.json()["kind"].clone(), object.version())
+        })
+    };
     let (online, gets) = (synced(&scene), got(&scene));
     assert!(online.iter().all(|lines| lines.len() >= 2), "{online:?}");
     reboot(&mut scene);

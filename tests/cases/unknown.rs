@@ -3,6 +3,7 @@
 use super::BOTH;
 use super::MAPS;
 use super::PODS_HERE;
+use super::PROTOBUF;
 use super::PROTOBUF_OR_JSON;
 use super::TABLE;
 use super::ask;
@@ -11,9 +12,9 @@ use super::hangs;
 use super::put_maps;
 use super::put_pods;
 use super::refusal;
+use super::scene;
 use super::watch_after;
 use super::with;
-use crate::scene;
 use crate::support::apiserver::kind::SERVICES;
 use crate::support::cable::Mode;
 use crate::support::client::Next;
@@ -57,12 +58,12 @@ fn w069_what_was_never_asked_for_is_503_and_its_watches_come_back_later() {
 fn w070_one_object_that_is_known_to_be_absent_is_an_empty_list() {
     let scene = scene();
     put_maps(&scene, 1);
-    let version = scene.client().list(&named("none")).version();
+    scene.client().list(&named("none"));
     scene.cut_off(Mode::Refuse);
-    let text = format!(
-        "{{\"kind\":\"ConfigMapList\",\"apiVersion\":\"v1\",\"metadata\":{{\"resourceVersion\":\"{version}\"}},\"items\":[]}}\n"
-    );
-    assert_eq!(scene.client().list(&named("none")).text(), text);
+    let (ours, theirs) = (scene.client(), scene.direct());
+    let list = ours.list(&named("none"));
+    assert_eq!(list.body, theirs.list(&named("none")).body);
+    assert_eq!(list.names(), [""; 0]);
 }
 
 #[test]
@@ -85,8 +86,11 @@ fn w072_a_get_of_a_listed_object_says_its_kind() {
     let target = "/api/v1/namespaces/ns/pods/p1?resourceVersion=0";
     let pod = scene.client().list(target);
     assert_eq!(pod.body, scene.direct().list(target).body);
-    let kind = r#"{"kind":"Pod","apiVersion":"v1","metadata":"#;
-    assert!(pod.text().starts_with(kind), "{}", pod.text());
+    let pod = pod.json();
+    assert_eq!(
+        (&pod["kind"], &pod["apiVersion"]),
+        (&json!("Pod"), &json!("v1"))
+    );
 }
 
 #[test]
@@ -148,24 +152,36 @@ fn w075_all_nodes_are_503_where_one_is_known() {
 }
 
 #[test]
-fn w076_who_takes_protobuf_alone_gets_406_and_who_takes_more_gets_json() {
+fn w076_nobody_is_answered_in_an_encoding_that_it_does_not_accept() {
+    const ONLY_PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
     let scene = scene();
     put_maps(&scene, 1);
     let online = scene.client().list(MAPS);
     scene.cut_off(Mode::Refuse);
-    let protobuf = "application/vnd.kubernetes.protobuf";
+    let (held, other) = if PROTOBUF {
+        (ONLY_PROTOBUF, "application/json")
+    } else {
+        ("application/json", ONLY_PROTOBUF)
+    };
     for target in [MAPS.to_owned(), format!("{MAPS}/c-0"), with(MAPS, BOTH)] {
-        let refused = scene.client().with("Accept", protobuf).get(&target);
+        let refused = scene.client().with("Accept", other).get(&target);
         let refused = refused.expect("an answer");
         assert_eq!(
             (refused.status, refused.reason().as_str()),
-            (406, "NotAcceptable")
+            (406, "NotAcceptable"),
+            "{target}"
         );
-        assert_eq!(refused.header("content-type"), Some("application/json"));
+        // What it accepts it can read, a Status too.
+        assert_eq!(refused.header("content-type"), Some(other), "{target}");
     }
-    for accept in [PROTOBUF_OR_JSON, "application/vnd.kubernetes.protobuf, */*"] {
+    for accept in [
+        held,
+        PROTOBUF_OR_JSON,
+        "application/vnd.kubernetes.protobuf, */*",
+        "application/json;q=0.5,application/vnd.kubernetes.protobuf;q=0.1",
+    ] {
         let list = scene.client().with("Accept", accept).list(MAPS);
-        assert_eq!(list.header("content-type"), Some("application/json"));
+        assert_eq!(list.header("content-type"), Some(held), "{accept}");
         assert_eq!(list.body, online.body, "{accept}");
     }
 }
@@ -213,9 +229,20 @@ fn w080_no_object_is_called_a_table() {
         (refused.status, refused.reason().as_str()),
         (406, "NotAcceptable")
     );
-    // kubectl takes plain objects last, and prints them by itself.
-    let kubectl = format!("{only},application/json");
-    let plain = scene.client().with("Accept", &kubectl).list(pods);
+    // kubectl takes plain objects last, and prints them by itself; if they are held in protobuf it can't read them.
+    let kubectl = scene
+        .client()
+        .with("Accept", &format!("{only},application/json"));
+    if PROTOBUF {
+        let refused = kubectl.get(pods).expect("an answer");
+        assert_eq!(
+            (refused.status, refused.reason().as_str()),
+            (406, "NotAcceptable")
+        );
+        assert_eq!(refused.header("content-type"), Some("application/json"));
+        return;
+    }
+    let plain = kubectl.list(pods);
     assert_eq!(plain.header("content-type"), Some("application/json"));
     assert_eq!(plain.json()["kind"], "PodList");
     assert_eq!(plain.names(), ["p1", "p2", "p3"]);

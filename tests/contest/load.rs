@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::PATH;
 use super::fill;
+use super::scene;
 use super::selected;
-use crate::scene;
 use crate::support::apiserver::kind::CONFIGMAPS;
 use crate::support::client::Next;
 use crate::support::object;
@@ -123,7 +123,8 @@ fn t27_a_large_list_streams_through_filter_and_mirror() {
         "the first item does not wait for the last"
     );
     scene.cut(crate::support::cable::Mode::Refuse);
-    assert_eq!(scene.client().list(PATH).text(), list.text());
+    // In protobuf what is left out on the way leaves a gap that readers skip, and from the mirror none.
+    assert!(scene.client().list(PATH).item_texts() == list.item_texts());
     let mut watch = scene.client().watching(&format!(
         "{PATH}?watch=true&resourceVersion={}",
         list.version()

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::PATH;
 use super::fill;
 use super::names;
+use super::scene;
 use super::selected;
-use crate::scene;
 use crate::support::apiserver::Action;
 use crate::support::apiserver::Only;
 use crate::support::apiserver::kind::CONFIGMAPS;
@@ -269,7 +269,7 @@ fn t18_what_a_watch_brought_is_in_the_offline_list() {
     assert!(
         list.item_texts()
             .iter()
-            .any(|item| item.contains("\"changed\""))
+            .any(|item| item.contains("changed"))
     );
     assert_eq!(
         list.text(),
@@ -333,7 +333,7 @@ fn t21_what_cannot_be_answered_is_a_status_and_the_connection_goes_on() {
     let scene = scene();
     fill(&scene, "refused", 2, false);
     scene.client().list(PATH);
-    scene.cut(Mode::Refuse);
+    scene.cut_off(Mode::Refuse);
     let mut connection = scene.client().open().expect("the door is open");
     for (method, target, body) in [
         ("POST", PATH.to_owned(), &b"{}"[..]),

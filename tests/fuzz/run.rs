@@ -16,6 +16,7 @@ mod make;
 mod media;
 pub(crate) mod meter;
 mod object;
+mod protobuf;
 mod record;
 mod request;
 mod selector;
@@ -38,16 +39,16 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const TARGETS: [Target; 14] = [
+pub(crate) const TARGETS: [Target; 19] = [
     Target {
         name: "request",
-        share: 9,
+        share: 7,
         make: request::make_request,
         check: request::check_request,
     },
     Target {
         name: "query",
-        share: 7,
+        share: 5,
         make: request::make_query,
         check: request::check_query,
     },
@@ -65,31 +66,31 @@ pub(crate) const TARGETS: [Target; 14] = [
     },
     Target {
         name: "labels",
-        share: 8,
+        share: 5,
         make: selector::make_labels,
         check: selector::check_labels,
     },
     Target {
         name: "fields",
-        share: 8,
+        share: 6,
         make: selector::make_fields,
         check: selector::check_fields,
     },
     Target {
         name: "json",
-        share: 14,
+        share: 9,
         make: json::make,
         check: json::check,
     },
     Target {
         name: "list",
-        share: 12,
+        share: 9,
         make: list::make,
         check: list::check,
     },
     Target {
         name: "watch",
-        share: 9,
+        share: 7,
         make: watch::make,
         check: watch::check,
     },
@@ -122,6 +123,36 @@ pub(crate) const TARGETS: [Target; 14] = [
         share: 4,
         make: log::make,
         check: log::check,
+    },
+    Target {
+        name: "protobuf",
+        share: 3,
+        make: protobuf::make_message,
+        check: protobuf::check_message,
+    },
+    Target {
+        name: "pb-list",
+        share: 6,
+        make: protobuf::make_list,
+        check: protobuf::check_list,
+    },
+    Target {
+        name: "pb-watch",
+        share: 4,
+        make: protobuf::make_watch,
+        check: protobuf::check_watch,
+    },
+    Target {
+        name: "pb-object",
+        share: 4,
+        make: protobuf::make_object,
+        check: protobuf::check_object,
+    },
+    Target {
+        name: "mixed",
+        share: 2,
+        make: protobuf::make_mixed,
+        check: protobuf::check_mixed,
     },
 ];
 

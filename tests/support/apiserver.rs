@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod form;
 pub mod kind;
 pub mod pki;
 pub mod selector;

@@ -11,12 +11,20 @@ use std::time::Instant;
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
+use super::protobuf;
+pub use watch::Next;
+pub use watch::Watch;
+
+mod watch;
+
 /// Where requests go, and what is said in each.
 #[derive(Clone, Debug)]
 pub struct Client {
     address: SocketAddr,
     headers: Vec<(String, String)>,
     patience: Duration,
+    /// Built-in kinds must be answered in protobuf.
+    strict: bool,
 }
 
 /// A complete answer.
@@ -47,6 +55,33 @@ impl Client {
                 ("Accept".into(), "application/json, */*".into()),
             ],
             patience: Duration::from_secs(20),
+            strict: false,
+        }
+    }
+
+    /// The same as a client that would rather have protobuf, as kubelets would; an answer in JSON that the API server would
+    /// have given in protobuf fails the test.
+    pub fn in_protobuf(self) -> Self {
+        let mut client = self.with("Accept", protobuf::PREFERRED);
+        client.strict = true;
+        client
+    }
+
+    #[track_caller]
+    fn check(&self, target: &str, status: u16, headers: &[(String, String)]) {
+        let path = target.split('?').next().unwrap_or_default();
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let built_in = match parts.as_slice() {
+            ["api", "v1", _, ..] => true,
+            ["apis", group, _, _, ..] => group.ends_with(".k8s.io"),
+            _ => false,
+        };
+        let logged = parts.last() == Some(&"log");
+        if self.strict && status == 200 && built_in && !logged {
+            let named = |(name, value): &(String, String)| {
+                name.eq_ignore_ascii_case("content-type") && value.starts_with(protobuf::MEDIA)
+            };
+            assert!(headers.iter().any(named), "{target} in JSON: {headers:?}");
         }
     }
 
@@ -59,6 +94,7 @@ impl Client {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers
             .retain(|(key, _)| !key.eq_ignore_ascii_case(name));
+        self.strict &= !name.eq_ignore_ascii_case("accept");
         if !value.is_empty() {
             self.headers.push((name.into(), value.into()));
         }
@@ -132,16 +168,16 @@ impl Client {
         let started = Instant::now();
         connection.send("GET", target, &[], b"")?;
         let head = connection.wire.head()?;
-        Ok(Watch {
-            status: head.status,
-            framing: head.framing("GET")?,
-            headers: head.headers,
-            first_byte: started.elapsed(),
-            wire: connection.wire,
-            line: Vec::new(),
-            ended: false,
-            patience: self.patience,
-        })
+        self.check(target, head.status, &head.headers);
+        let framing = head.framing("GET")?;
+        let first_byte = started.elapsed();
+        Ok(Watch::new(
+            head,
+            framing,
+            first_byte,
+            connection.wire,
+            self.patience,
+        ))
     }
 
     /// Opens a watch that must be answered with 200.
@@ -178,6 +214,7 @@ impl Connection {
         let mut framing = head.framing(method)?;
         let mut body = Vec::new();
         while framing.piece(&mut self.wire, &mut body)? {}
+        self.client.check(target, head.status, &head.headers);
         Ok(Answer {
             status: head.status,
             headers: head.headers,
@@ -232,20 +269,39 @@ impl Answer {
 
     /// The body, decompressed.
     #[track_caller]
-    pub fn text(&self) -> String {
+    pub fn plain(&self) -> Vec<u8> {
         if self.header("content-encoding") != Some("gzip") {
-            return String::from_utf8_lossy(&self.body).into_owned();
+            return self.body.clone();
         }
-        let mut text = String::new();
+        let mut plain = Vec::new();
         MultiGzDecoder::new(self.body.as_slice())
-            .read_to_string(&mut text)
+            .read_to_end(&mut plain)
             .expect("a gzip body is whole");
-        text
+        plain
     }
 
-    /// The body as JSON.
+    /// Whether the body is protobuf.
+    pub fn is_protobuf(&self) -> bool {
+        self.header("content-type")
+            .is_some_and(|media| media.starts_with(protobuf::MEDIA))
+    }
+
+    /// The body, decompressed; of protobuf a character a byte.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        if self.is_protobuf() {
+            return characters(&self.plain());
+        }
+        String::from_utf8_lossy(&self.plain()).into_owned()
+    }
+
+    /// The body as JSON, also if it is protobuf.
     #[track_caller]
     pub fn json(&self) -> Value {
+        if self.is_protobuf() {
+            return protobuf::decode(&self.plain())
+                .unwrap_or_else(|error| panic!("{error}: {:.200}", self.text()));
+        }
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:.200}"))
     }
@@ -272,9 +328,14 @@ impl Answer {
         self.items().iter().map(name).collect()
     }
 
-    /// The exact text of each item of a list.
+    /// The exact text of each item of a list; of protobuf a character a byte.
     #[track_caller]
     pub fn item_texts(&self) -> Vec<String> {
+        if self.is_protobuf() {
+            let plain = self.plain();
+            let items = protobuf::items(&plain);
+            return items.iter().map(|item| characters(item)).collect();
+        }
         let text = self.text();
         let items = spans(&text);
         assert_eq!(items.len(), self.items().len(), "the span reader is right");
@@ -351,135 +412,9 @@ fn spans(text: &str) -> Vec<String> {
     items
 }
 
-/// An event of a watch.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// `ADDED` and so on.
-    pub event: String,
-    /// The object.
-    pub object: Value,
-    /// The line as it came, without its end.
-    pub line: String,
-    /// When it was whole.
-    pub at: Instant,
-}
-
-impl Event {
-    /// The object's name.
-    pub fn name(&self) -> &str {
-        self.object["metadata"]["name"].as_str().unwrap_or_default()
-    }
-
-    /// The object's version.
-    pub fn version(&self) -> u64 {
-        let version = self.object["metadata"]["resourceVersion"].as_str();
-        version
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default()
-    }
-}
-
-/// What a watch did within a time.
-#[derive(Debug)]
-pub enum Next {
-    /// It said something.
-    Event(Box<Event>),
-    /// It ended well: with the last chunk.
-    Ended,
-    /// It ended otherwise.
-    Broken(io::Error),
-    /// It said nothing.
-    Silent,
-}
-
-/// An open watch.
-pub struct Watch {
-    /// The status code.
-    pub status: u16,
-    /// Headers.
-    pub headers: Vec<(String, String)>,
-    /// From the request to the head of the answer.
-    pub first_byte: Duration,
-    framing: Framing,
-    wire: Wire,
-    line: Vec<u8>,
-    ended: bool,
-    patience: Duration,
-}
-
-impl Watch {
-    /// Waits for the next event, `patience` at most.
-    pub fn next(&mut self, patience: Duration) -> Next {
-        self.wire.deadline = Instant::now() + patience;
-        loop {
-            if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.line.drain(..=end).take(end).collect();
-                return match parse_event(&line) {
-                    Some(event) => Next::Event(Box::new(event)),
-                    None => Next::Broken(bad(&format!(
-                        "no event: {}",
-                        String::from_utf8_lossy(&line)
-                    ))),
-                };
-            }
-            if self.ended && self.line.is_empty() {
-                return Next::Ended;
-            }
-            if self.ended {
-                return Next::Broken(bad("the stream ended inside a line"));
-            }
-            match self.framing.piece(&mut self.wire, &mut self.line) {
-                Ok(true) => {}
-                Ok(false) => self.ended = true,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Next::Silent,
-                Err(error) => return Next::Broken(error),
-            }
-        }
-    }
-
-    /// The next event, bookmarks included; anything else fails the test.
-    #[track_caller]
-    pub fn event(&mut self) -> Event {
-        match self.next(self.patience) {
-            Next::Event(event) => *event,
-            other => panic!("an event was due: {other:?}"),
-        }
-    }
-
-    /// The next event that is not a bookmark.
-    #[track_caller]
-    pub fn change(&mut self) -> Event {
-        loop {
-            let event = self.event();
-            if event.event != "BOOKMARK" {
-                return event;
-            }
-        }
-    }
-
-    /// Every event of this time, and how the time ended (`Silent` if the watch is still open).
-    pub fn collect(&mut self, time: Duration) -> (Vec<Event>, Next) {
-        let deadline = Instant::now() + time;
-        let mut events = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.next(left.max(Duration::from_millis(1))) {
-                Next::Event(event) => events.push(*event),
-                other => return (events, other),
-            }
-        }
-    }
-}
-
-fn parse_event(line: &[u8]) -> Option<Event> {
-    let line = String::from_utf8(line.to_vec()).ok()?;
-    let json: Value = serde_json::from_str(&line).ok()?;
-    Some(Event {
-        event: json["type"].as_str()?.to_string(),
-        object: json["object"].clone(),
-        line,
-        at: Instant::now(),
-    })
+/// A character for each byte.
+fn characters(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
 }
 
 fn bad(message: &str) -> io::Error {

@@ -53,6 +53,7 @@ pub struct Scene {
     folder: PathBuf,
     extra: Vec<String>,
     agent: Option<Agent>,
+    protobuf: bool,
 }
 
 /// A running agent.
@@ -118,6 +119,21 @@ impl Scene {
             folder,
             extra,
             agent: None,
+            protobuf: false,
+        }
+    }
+
+    /// The same scene, whose clients would rather have protobuf.
+    pub fn in_protobuf(mut self) -> Self {
+        self.protobuf = true;
+        self
+    }
+
+    fn dressed(&self, client: Client) -> Client {
+        if self.protobuf {
+            client.in_protobuf()
+        } else {
+            client
         }
     }
 
@@ -210,7 +226,7 @@ impl Scene {
 
     /// A client at the agent's local door.
     pub fn client(&self) -> Client {
-        Client::new(self.agent().local)
+        self.dressed(Client::new(self.agent().local))
     }
 
     /// A client at the agent's admin door.
@@ -220,7 +236,7 @@ impl Scene {
 
     /// A client that asks the server itself, past cable and agent.
     pub fn direct(&self) -> Client {
-        Client::new(self.server.direct())
+        self.dressed(Client::new(self.server.direct()))
     }
 
     /// Where the scene's files are.

@@ -47,6 +47,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// In which encoding the client of a request that can't be read reads a `Status`.
+    pub fn status_of(request: &Request) -> Encoding {
+        Accept::parse(&joined(&request.headers, "accept")).status()
+    }
+
     /// Reads a request; a `Status` for a selector that can't be parsed.
     pub fn new(request: &Request) -> Result<Self, Status> {
         let info = RequestInfo::parse(request.method.as_str(), &request.target);
@@ -136,19 +141,35 @@ impl Asked {
         self.collection.as_ref().filter(|_| self.mirrored)
     }
 
-    /// Takes the collection in another encoding that is accepted too, if that one is `held` and this one is not: it need not
-    /// cross the line twice.
-    pub fn prefer(&mut self, held: impl Fn(&Collection) -> bool) {
-        let Some(own) = self.collection.as_ref().filter(|_| self.mirrored) else {
+    /// Takes the collection in another encoding that is accepted too, if `rank` says more of it: what is held in one need not
+    /// cross the line in the other.
+    pub fn prefer<R: Ord>(&mut self, rank: impl Fn(&Self, &Collection) -> R) {
+        let Some(own) = self.mirrored() else { return };
+        if self.accept.encodings().all(|other| other == own.encoding) {
             return;
-        };
-        let others = self.accept.encodings().map(|encoding| Collection {
-            encoding,
-            ..own.clone()
-        });
-        if let Some(other) = std::iter::once(own.clone()).chain(others).find(held) {
-            self.collection = Some(other);
         }
+        let (mut best, mut most) = (own.clone(), rank(self, own));
+        for encoding in self.accept.encodings() {
+            let other = Collection {
+                encoding,
+                ..own.clone()
+            };
+            let said = rank(self, &other);
+            if said > most {
+                (best, most) = (other, said);
+            }
+        }
+        self.collection = Some(best);
+    }
+
+    /// The version that a watch goes on from; `None` for one that begins with all objects, and for everything else.
+    pub fn watched_from(&self) -> Option<ResourceVersion> {
+        let options = self.options();
+        let version = ResourceVersion::parse(options.resource_version.as_deref()?)?;
+        (self.verb() == Verb::Watch
+            && options.send_initial_events != Some(true)
+            && version > ResourceVersion(0))
+        .then_some(version)
     }
 
     /// Whether objects as they are, are asked for, so that filters can read the answer.

@@ -37,6 +37,7 @@ use crate::wire::list::OBJECT_LIMIT;
 use crate::wire::list::Part;
 use crate::wire::object;
 use crate::wire::request::percent_encode;
+use crate::wire::status;
 use crate::wire::watch::Event;
 use crate::wire::watch::EventType;
 use crate::wire::watch::WatchDecoder;
@@ -246,11 +247,12 @@ impl Feed<'_> {
             let status = Status::unavailable(
                 "something between this node and the API server answers in its place",
             );
+            let encoding = self.collection.encoding;
             return Err(End::Refused(Answer {
                 status: StatusCode::SERVICE_UNAVAILABLE,
-                content_type: Some(HeaderValue::from_static("application/json")),
+                content_type: Some(HeaderValue::from_static(encoding.media_type())),
                 retry_after: None,
-                body: status.to_json(),
+                body: status::encode(encoding, &status),
             }));
         }
         match response.status {

@@ -194,9 +194,15 @@ pub async fn remember(
     writer.commit(version, &of).await.map(|_| ())
 }
 
-/// The cloud says that the object is gone: what was fetched by its name is not answered any more.
+/// The cloud says that the object is gone: what was fetched by its name is not answered any more, in no encoding.
 fn forget(agent: &Agent, collection: &Collection) {
-    if agent.followers.find(collection).is_none() && agent.mirror.find(collection).is_some() {
-        agent.mirror.forget(collection);
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        let collection = Collection {
+            encoding,
+            ..collection.clone()
+        };
+        if agent.followers.find(&collection).is_none() && agent.mirror.find(&collection).is_some() {
+            agent.mirror.forget(&collection);
+        }
     }
 }

@@ -8,6 +8,11 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use serde_json::json;
 
+use super::form;
+use super::form::Form;
+use super::form::Shape;
+use super::form::metadata_of;
+use super::form::table;
 use super::kind::KINDS;
 use super::kind::Kind;
 use super::kind::Place;
@@ -15,6 +20,7 @@ use super::kind::place;
 use super::selector::Fields;
 use super::selector::Labels;
 use super::store::Filter;
+use super::store::Happened;
 use super::store::Store;
 use super::write;
 
@@ -63,6 +69,12 @@ impl Ask {
         self.method == "GET" && !self.flag("watch") && self.collection().is_some()
     }
 
+    /// The form of the answer; `None` if nothing that is accepted can be made.
+    pub fn form(&self) -> Option<Form> {
+        let custom = matches!(place(&self.path), Place::Resource { kind, .. } if kind.custom);
+        Form::negotiated(&self.accept, custom)
+    }
+
     fn collection(&self) -> Option<&'static Kind> {
         match place(&self.path) {
             Place::Resource {
@@ -74,6 +86,7 @@ impl Ask {
 }
 
 /// A complete answer.
+#[derive(Clone)]
 pub struct Whole {
     /// The status code.
     pub status: u16,
@@ -109,8 +122,8 @@ pub struct WatchPlan {
     pub filter: Filter,
     /// The version it starts after.
     pub after: u64,
-    /// Lines to send first.
-    pub first: Vec<String>,
+    /// Events to send first.
+    pub first: Vec<Vec<u8>>,
     /// Whether to end after those.
     pub ends: bool,
     /// Whether bookmarks are wanted.
@@ -119,10 +132,8 @@ pub struct WatchPlan {
     pub timeout: Duration,
     /// The store's epoch at the start.
     pub epoch: u64,
-    /// Whether each object is wrapped in a Table.
-    pub table: bool,
-    /// Whether only metadata is wanted.
-    pub partial: bool,
+    /// In which form.
+    pub form: Form,
 }
 
 /// An answer.
@@ -177,40 +188,18 @@ fn too_large(wanted: u64, current: u64) -> Whole {
     answer
 }
 
-/// What the client can read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Json,
-    Table,
-    Partial,
-    Protobuf,
-}
-
-/// The first clause of `Accept` that the server can serve; protobuf only when nothing else is offered.
-fn form(accept: &str) -> Option<Form> {
-    if accept.trim().is_empty() {
-        return Some(Form::Json);
-    }
-    let mut protobuf = false;
-    for clause in accept.split(',') {
-        let mut parts = clause.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default();
-        let transform = parts.find_map(|parameter| parameter.strip_prefix("as="));
-        match (media, transform) {
-            ("application/json" | "*/*" | "application/*", None) => return Some(Form::Json),
-            ("application/json", Some("Table")) => return Some(Form::Table),
-            ("application/json", Some(partial)) if partial.starts_with("PartialObjectMetadata") => {
-                return Some(Form::Partial);
-            }
-            ("application/vnd.kubernetes.protobuf", _) => protobuf = true,
-            _ => {}
-        }
-    }
-    protobuf.then_some(Form::Protobuf)
-}
-
-/// Answers one request.
+/// Answers one request, in the first form that is accepted.
 pub fn answer(store: &mut Store, ask: &Ask, watch_list: bool) -> Reply {
+    match in_json(store, ask, watch_list) {
+        Reply::Whole(whole) => Reply::Whole(ask.form().map_or_else(
+            || Form::of_refusal(&ask.accept).sealed(&whole),
+            |form| form.sealed(&whole),
+        )),
+        other => other,
+    }
+}
+
+fn in_json(store: &mut Store, ask: &Ask, watch_list: bool) -> Reply {
     let (kind, namespace, name, subresource) = match place(&ask.path) {
         Place::Other => return Reply::Whole(other(ask)),
         Place::UnknownResource => {
@@ -224,20 +213,11 @@ pub fn answer(store: &mut Store, ask: &Ask, watch_list: bool) -> Reply {
             subresource,
         } => (kind, namespace, name, subresource),
     };
-    let Some(form) = form(&ask.accept).filter(|form| *form != Form::Protobuf || !kind.custom)
-    else {
+    let Some(form) = Form::negotiated(&ask.accept, kind.custom) else {
         let message = "only the following media types are accepted: application/json, application/yaml, \
                        application/vnd.kubernetes.protobuf";
         return Reply::Whole(failure(406, "NotAcceptable", message, None));
     };
-    if form == Form::Protobuf && ask.method == "GET" {
-        // Not a real list: bytes that nobody could take for JSON.
-        return Reply::Whole(Whole {
-            status: 200,
-            headers: vec![("content-type", "application/vnd.kubernetes.protobuf".into())],
-            body: b"k8s\0\x0a\x07\x0a\x02v1\x12\x01L protobuf marker".to_vec(),
-        });
-    }
     match (ask.method.as_str(), name) {
         ("GET", None) if ask.is_watch() => {
             watch(store, ask, kind, namespace, form, watch_list).unwrap_or_else(Reply::Whole)
@@ -273,9 +253,13 @@ fn get(
     };
     match (subresource, form) {
         ("log", _) => Whole::text(200, "line 1\nline 2\n"),
-        (_, Form::Table) => Whole::json(
+        (_, form) if form.shape == Shape::Table => Whole::json(
             200,
             format!("{}\n", table(&[object.whole()], object.version)),
+        ),
+        (_, form) if form.shape == Shape::Metadata => Whole::json(
+            200,
+            format!("{}\n", metadata_of(&object.whole()).unwrap_or_default()),
         ),
         _ => Whole::json(200, format!("{}\n", object.whole())),
     }
@@ -371,22 +355,25 @@ fn list(
         .last()
         .filter(|_| remaining > 0)
         .map(|last| token(version, &key(&last.namespace, &last.name)));
-    if form == Form::Table {
+    if form.shape == Shape::Table {
         let rows: Vec<String> = page.iter().map(|object| object.whole()).collect();
         return Ok(Whole::json(200, format!("{}\n", table(&rows, version))));
     }
-    if form == Form::Partial {
-        return Ok(Whole::json(
-            200,
-            partial(page.iter().map(|object| object.whole()), version),
+    if form.shape == Shape::Metadata {
+        let objects = page.iter().map(|object| object.whole());
+        return Ok(Whole::json(200, partial(objects, version)));
+    }
+    let counted = (filter.labels.is_empty() && filter.fields.is_empty()).then_some(remaining);
+    if form.protobuf {
+        let messages = page.iter().map(|object| object.message());
+        return Ok(compressed(
+            ask,
+            form::list(kind, messages, version, token, counted),
         ));
     }
     let items: Vec<String> = page.iter().map(|object| object.item()).collect();
-    let counted = (filter.labels.is_empty() && filter.fields.is_empty()).then_some(remaining);
-    Ok(compressed(
-        ask,
-        list_text(kind, &items, version, token, counted),
-    ))
+    let text = list_text(kind, &items, version, token, counted);
+    Ok(compressed(ask, Whole::json(200, text)))
 }
 
 /// The envelope of a list.
@@ -418,8 +405,7 @@ fn list_text(
 }
 
 /// gzip above 128 KiB for a client that asks for it.
-fn compressed(ask: &Ask, text: String) -> Whole {
-    let mut answer = Whole::json(200, text);
+fn compressed(ask: &Ask, mut answer: Whole) -> Whole {
     if ask.gzip && answer.body.len() > 128 * 1024 {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder
@@ -430,39 +416,6 @@ fn compressed(ask: &Ask, text: String) -> Whole {
         answer.headers.push(("vary", "Accept-Encoding".into()));
     }
     answer
-}
-
-fn table(objects: &[String], version: u64) -> String {
-    let rows: Vec<Value> = objects
-        .iter()
-        .filter_map(|text| serde_json::from_str::<Value>(text).ok())
-        .map(|object| json!({"cells": [object["metadata"]["name"]], "object": {
-            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}}))
-        .collect();
-    json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
-        "metadata": {"resourceVersion": version.to_string()},
-        "columnDefinitions": [{"name": "Name", "type": "string", "format": "name", "description": "", "priority": 0}],
-        "rows": rows,
-    })
-    .to_string()
-}
-
-/// A Table of one row, for a watch.
-pub fn table_row(object: &str) -> String {
-    let version = serde_json::from_str::<Value>(object)
-        .ok()
-        .and_then(|value| value["metadata"]["resourceVersion"].as_str()?.parse().ok())
-        .unwrap_or_default();
-    table(&[object.to_string()], version)
-}
-
-/// An object's metadata, as an object of its own.
-pub fn metadata_of(object: &str) -> Option<Value> {
-    let object: Value = serde_json::from_str(object).ok()?;
-    Some(
-        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}),
-    )
 }
 
 fn partial(objects: impl Iterator<Item = String>, version: u64) -> String {
@@ -501,14 +454,10 @@ fn watch(
             .and_then(|text| text.parse().ok())
             .map_or(Duration::from_secs(1800), Duration::from_secs),
         epoch: store.epoch(),
-        table: form == Form::Table,
-        partial: form == Form::Partial,
+        form,
         filter,
     };
-    let error = |status: Whole| {
-        let text = String::from_utf8_lossy(&status.body).trim_end().to_string();
-        vec![super::store::line("ERROR", &text)]
-    };
+    let error = |status: Whole| vec![form.error(&status)];
     let after = asked.filter(|version| *version > 0);
     if initial || after.is_none() {
         if let Some(wanted) = after.filter(|wanted| *wanted > current) {
@@ -517,13 +466,15 @@ fn watch(
             return Ok(Reply::Watch(Box::new(plan)));
         }
         let selected = store.select(&plan.filter);
-        plan.first = selected
-            .iter()
-            .map(|object| super::store::line("ADDED", &object.whole()))
-            .collect();
+        let added = selected.into_iter().map(|object| Happened {
+            event: "ADDED",
+            version: object.version,
+            object,
+        });
+        plan.first = added.map(|happened| form.event(&happened)).collect();
         // From 1.34 on the server marks the end of the first events of an old-fashioned watch, too.
         if bookmarks && watch_list {
-            plan.first.push(bookmark(kind, current, true));
+            plan.first.push(form.bookmark(kind, current, true));
         }
     } else if let Some(after) = after {
         if after < store.compacted() {
@@ -534,31 +485,6 @@ fn watch(
         plan.after = after;
     }
     Ok(Reply::Watch(Box::new(plan)))
-}
-
-/// A bookmark line; the last bookmark of the first events carries the annotation.
-pub fn bookmark(kind: &Kind, version: u64, initial: bool) -> String {
-    let annotation = if initial {
-        ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}"
-    } else {
-        ""
-    };
-    let (name, api_version) = (kind.kind, kind.api_version());
-    let object = if kind.custom {
-        let annotation = annotation.trim_start_matches(',');
-        let comma = if initial { "," } else { "" };
-        format!(
-            "{{\"apiVersion\":\"{api_version}\",\"kind\":\"{name}\",\
-             \"metadata\":{{{annotation}{comma}\"resourceVersion\":\"{version}\"}}}}"
-        )
-    } else {
-        format!(
-            "{{\"kind\":\"{name}\",\"apiVersion\":\"{api_version}\",\
-             \"metadata\":{{\"resourceVersion\":\"{version}\"{annotation}}}{}}}",
-            kind.blank
-        )
-    };
-    super::store::line("BOOKMARK", &object)
 }
 
 /// Discovery, health and version.

@@ -26,7 +26,7 @@ pub struct Body {
 enum Content {
     Whole(Option<Bytes>),
     Chunks(Vec<Bytes>),
-    Stream(Pin<Box<Receiver<String>>>, OpenWatch),
+    Stream(Pin<Box<Receiver<Vec<u8>>>>, OpenWatch),
 }
 
 /// Counts a watch as open for as long as it lives.
@@ -67,8 +67,8 @@ impl Body {
         }
     }
 
-    /// The lines of a watch.
-    pub fn watch(lines: Receiver<String>, open: OpenWatch) -> Self {
+    /// The events of a watch.
+    pub fn watch(lines: Receiver<Vec<u8>>, open: OpenWatch) -> Self {
         Self {
             content: Content::Stream(Box::pin(lines), open),
             cut: None,

@@ -181,8 +181,14 @@ impl Fields {
                 || resource == "pods"
                     && matches!(
                         field,
-                        "spec.nodeName" | "status.phase" | "spec.restartPolicy"
+                        "spec.nodeName"
+                            | "spec.hostNetwork"
+                            | "spec.restartPolicy"
+                            | "status.phase"
+                            | "status.podIP"
                     )
+                || resource == "nodes" && field == "spec.unschedulable"
+                || resource == "namespaces" && field == "status.phase"
                 || resource == "services" && matches!(field, "spec.clusterIP" | "spec.type")
                 || resource == "secrets" && field == "type";
             if !known {
@@ -202,10 +208,14 @@ impl Fields {
     pub fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(field, wanted, equal)| {
             let pointer = format!("/{}", field.replace('.', "/"));
-            let value = object
-                .pointer(&pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let value = object.pointer(&pointer);
+            let value = match field.as_str() {
+                "spec.hostNetwork" | "spec.unschedulable" => {
+                    let set = value.and_then(Value::as_bool).unwrap_or_default();
+                    if set { "true" } else { "false" }
+                }
+                _ => value.and_then(Value::as_str).unwrap_or_default(),
+            };
             (value == wanted) == *equal
         })
     }

@@ -45,6 +45,7 @@ use super::answer::Whole;
 use super::answer::failure;
 use super::body::Body;
 use super::body::OpenWatch;
+use super::form::Form;
 use super::kind::Place;
 use super::kind::place;
 use super::kind::without_watch;
@@ -378,7 +379,10 @@ async fn serve(
     shared.note_body(number, &body);
     ask.body = body;
     Ok(match action {
-        Some(Action::Status(code)) => respond(scripted(code)),
+        Some(Action::Status(code)) => {
+            let form = ask.form().unwrap_or(Form::of_refusal(&ask.accept));
+            respond(form.sealed(&scripted(code)))
+        }
         Some(Action::Answer {
             status,
             headers,
@@ -409,10 +413,11 @@ fn reply(shared: &Arc<Shared>, spawner: &Spawner, ask: &Ask) -> Response<Body> {
         Reply::Whole(whole) => respond(whole),
         Reply::Watch(plan) => {
             let (lines, receiver) = smol::channel::bounded(4);
+            let stream = plan.form.stream();
             hyper::rt::Executor::execute(spawner, watch::run(shared.clone(), *plan, lines));
             let mut response = respond(Whole {
                 status: 200,
-                headers: vec![("content-type", "application/json".into())],
+                headers: vec![("content-type", stream.into())],
                 body: Vec::new(),
             });
             *response.body_mut() = Body::watch(receiver, OpenWatch::new(shared));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use serde_json::Map;
 use serde_json::Value;
@@ -13,6 +14,7 @@ use super::kind::Kind;
 use super::selector::Fields;
 use super::selector::Labels;
 use super::token::Tokens;
+use crate::support::protobuf::write;
 
 /// Stands in an object's template for the version that it is written with.
 const VERSION_MARK: &str = "@RV@";
@@ -31,9 +33,23 @@ pub struct Stored {
     /// The object as JSON, for selectors and patches.
     pub value: Value,
     template: String,
+    message: OnceLock<Vec<u8>>,
 }
 
 impl Stored {
+    /// The object as a message; empty for a kind without protobuf.
+    pub fn message(&self) -> &[u8] {
+        let encode = || write::message(self.kind.kind, &self.value).unwrap_or_default();
+        self.message.get_or_init(encode)
+    }
+
+    /// The last content with the version of the deletion.
+    pub fn message_at(&self, version: u64) -> Vec<u8> {
+        let mut value = self.value.clone();
+        value["metadata"]["resourceVersion"] = json!(version.to_string());
+        write::message(self.kind.kind, &value).unwrap_or_default()
+    }
+
     /// The object as an item of a list.
     pub fn item(&self) -> String {
         self.text_at(self.version)
@@ -45,7 +61,7 @@ impl Stored {
     }
 
     /// The last content with the version of the deletion, as a DELETED event carries it.
-    fn whole_at(&self, version: u64) -> String {
+    pub fn whole_at(&self, version: u64) -> String {
         with_kind(self.kind, &self.text_at(version))
     }
 
@@ -94,6 +110,17 @@ struct Change {
     version: u64,
     before: Option<Arc<Stored>>,
     after: Option<Arc<Stored>>,
+}
+
+/// What happened to an object, as it looks through a filter.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// `ADDED`, `MODIFIED` or `DELETED`.
+    pub event: &'static str,
+    /// The object; of one that is gone, its last state.
+    pub object: Arc<Stored>,
+    /// The version that this made.
+    pub version: u64,
 }
 
 type Objects = BTreeMap<(String, String), Arc<Stored>>;
@@ -223,6 +250,7 @@ impl Store {
             version,
             value: Value::Null,
             template,
+            message: OnceLock::new(),
         };
         stored.value = serde_json::from_str(&stored.item()).expect("a test's object is JSON");
         let stored = Arc::new(stored);
@@ -345,24 +373,24 @@ impl Store {
         Some(selected.collect())
     }
 
-    /// The watch lines after `version`, and the version they lead to. `None` if that is forgotten.
-    pub fn events_after(&self, filter: &Filter, version: u64) -> Option<(Vec<String>, u64)> {
+    /// What happened after `version`, and the version that leads to. `None` if that is forgotten.
+    pub fn events_after(&self, filter: &Filter, version: u64) -> Option<(Vec<Happened>, u64)> {
         if version < self.compacted {
             return None;
         }
         let start = self
             .history
             .partition_point(|change| change.version <= version);
-        let lines = self.history[start..]
+        let events = self.history[start..]
             .iter()
             .filter_map(|change| event_of(change, filter))
             .collect();
-        Some((lines, self.version.max(version)))
+        Some((events, self.version.max(version)))
     }
 }
 
 /// How a change looks through a filter: entering is ADDED, leaving is DELETED with the old content and the new version.
-fn event_of(change: &Change, filter: &Filter) -> Option<String> {
+fn event_of(change: &Change, filter: &Filter) -> Option<Happened> {
     let before = change
         .before
         .as_ref()
@@ -373,11 +401,15 @@ fn event_of(change: &Change, filter: &Filter) -> Option<String> {
         .filter(|object| filter.matches(object));
     let (event, object) = match (before, after) {
         (None, None) => return None,
-        (None, Some(after)) => ("ADDED", after.whole()),
-        (Some(_), Some(after)) => ("MODIFIED", after.whole()),
-        (Some(before), None) => ("DELETED", before.whole_at(change.version)),
+        (None, Some(after)) => ("ADDED", after),
+        (Some(_), Some(after)) => ("MODIFIED", after),
+        (Some(before), None) => ("DELETED", before),
     };
-    Some(line(event, &object))
+    Some(Happened {
+        event,
+        object: Arc::clone(object),
+        version: change.version,
+    })
 }
 
 /// One line of a watch.
@@ -486,12 +518,11 @@ mod tests {
             "x",
             &json!({"metadata": {"labels": {"k": null}}}),
         );
-        let (lines, version) = store.events_after(&labelled("k=v"), start).expect("held");
-        let types: Vec<_> = lines.iter().map(|line| &line[9..12]).collect();
-        assert_eq!(types, ["ADD", "MOD", "DEL"]);
-        assert!(
-            lines[2].contains("\"resourceVersion\":\"104\"") && lines[2].contains("\"k\":\"v\"")
-        );
+        let (events, version) = store.events_after(&labelled("k=v"), start).expect("held");
+        let types: Vec<_> = events.iter().map(|happened| happened.event).collect();
+        assert_eq!(types, ["ADDED", "MODIFIED", "DELETED"]);
+        let gone = events[2].object.whole_at(events[2].version);
+        assert!(gone.contains("\"resourceVersion\":\"104\"") && gone.contains("\"k\":\"v\""));
         assert_eq!(version, 104);
     }
 

@@ -1,4 +1,4 @@
-//! One watch of the fake server: lines from the history as they come, bookmarks, and a punctual end.
+//! One watch of the fake server: events from the history as they come, bookmarks, and a punctual end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,11 @@ use smol::future::or;
 
 use super::Shared;
 use super::answer::WatchPlan;
-use super::answer::bookmark;
 use super::answer::failure;
-use super::answer::metadata_of;
-use super::answer::table_row;
 use super::store::line;
 
 /// Feeds one watch until it ends or its reader is gone.
-pub async fn run(shared: Arc<Shared>, plan: WatchPlan, lines: Sender<String>) {
+pub async fn run(shared: Arc<Shared>, plan: WatchPlan, lines: Sender<Vec<u8>>) {
     // A closed channel is a reader that left: the watch is over.
     let _ = feed(&shared, &plan, &lines).await;
 }
@@ -25,9 +22,9 @@ pub async fn run(shared: Arc<Shared>, plan: WatchPlan, lines: Sender<String>) {
 async fn feed(
     shared: &Shared,
     plan: &WatchPlan,
-    lines: &Sender<String>,
-) -> Result<(), smol::channel::SendError<String>> {
-    for batch in batches(plan, plan.first.clone()) {
+    lines: &Sender<Vec<u8>>,
+) -> Result<(), smol::channel::SendError<Vec<u8>>> {
+    for batch in batches(plan.first.iter().cloned()) {
         lines.send(batch).await?;
     }
     if plan.ends {
@@ -50,20 +47,19 @@ async fn feed(
             if expired {
                 let message = format!("too old resource version: {position} ({compacted})");
                 let status = failure(410, "Expired", &message, None);
-                let text = String::from_utf8_lossy(&status.body).trim_end().to_string();
-                lines.send(line("ERROR", &text)).await?;
+                lines.send(plan.form.error(&status)).await?;
             }
             return Ok(());
         }
         let (events, version) = events.unwrap_or_default();
-        for batch in batches(plan, events) {
+        for batch in batches(events.iter().map(|happened| plan.form.event(happened))) {
             lines.send(batch).await?;
         }
         position = position.max(version);
         let now = Instant::now();
         if plan.bookmarks && (now >= next_bookmark || now >= deadline) {
             lines
-                .send(bookmark(plan.filter.kind, position, false))
+                .send(plan.form.bookmark(plan.filter.kind, position, false))
                 .await?;
             next_bookmark = now + period;
         }
@@ -92,42 +88,21 @@ async fn feed(
     }
 }
 
-/// Lines joined to pieces of some size, wrapped in Tables if the client wants those.
-fn batches(plan: &WatchPlan, lines: Vec<String>) -> Vec<String> {
-    let mut batches: Vec<String> = Vec::new();
-    for line in lines {
-        let line = match plan {
-            WatchPlan { table: true, .. } => changed(&line, |object| Some(table_row(object))),
-            WatchPlan { partial: true, .. } => changed(&line, |object| {
-                metadata_of(object).map(|meta| meta.to_string())
-            }),
-            _ => line,
-        };
+/// Events joined to pieces of some size.
+fn batches(events: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut batches: Vec<Vec<u8>> = Vec::new();
+    for event in events {
         match batches.last_mut() {
-            Some(batch) if batch.len() + line.len() <= 16 * 1024 => batch.push_str(&line),
-            _ => batches.push(line),
+            Some(batch) if batch.len() + event.len() <= 16 * 1024 => batch.extend(event),
+            _ => batches.push(event),
         }
     }
     batches
 }
 
-/// The same event with another object in it; bookmarks and errors stay as they are.
-fn changed(text: &str, other: impl Fn(&str) -> Option<String>) -> String {
-    let parts = text
-        .strip_prefix("{\"type\":\"")
-        .and_then(|rest| rest.split_once("\",\"object\":"))
-        .and_then(|(event, object)| Some((event, object.strip_suffix("}\n")?)));
-    match parts {
-        Some((event @ ("ADDED" | "MODIFIED" | "DELETED"), object)) => {
-            other(object).map_or_else(|| text.into(), |object| line(event, &object))
-        }
-        _ => text.into(),
-    }
-}
-
 /// What a container says while it is followed: its store's version, at first and at each change. It says so in JSON that
 /// the raw client can read as it reads events.
-pub async fn log(shared: Arc<Shared>, lines: Sender<String>) {
+pub async fn log(shared: Arc<Shared>, lines: Sender<Vec<u8>>) {
     loop {
         let (version, changed) = {
             let store = &shared.state().store;
@@ -137,7 +112,7 @@ pub async fn log(shared: Arc<Shared>, lines: Sender<String>) {
             "LINE",
             &format!("{{\"metadata\":{{\"resourceVersion\":\"{version}\"}}}}"),
         );
-        if lines.send(said).await.is_err() {
+        if lines.send(said.into_bytes()).await.is_err() {
             return;
         }
         let news = async {

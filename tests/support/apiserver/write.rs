@@ -12,6 +12,7 @@ use super::answer::not_found;
 use super::kind::Kind;
 use super::store::Store;
 use super::token;
+use crate::support::protobuf;
 
 /// The largest body that is read.
 const LARGEST: usize = 3 << 20;
@@ -49,7 +50,12 @@ fn body_of(ask: &Ask) -> Result<Value, Whole> {
         let message = format!("Request entity too large: limit is {LARGEST}");
         return Err(failure(413, "RequestEntityTooLarge", &message, None));
     }
-    serde_json::from_slice(&ask.body).map_err(|error| {
+    let read = if ask.content_type.starts_with(protobuf::MEDIA) {
+        protobuf::decode(&ask.body)
+    } else {
+        serde_json::from_slice(&ask.body).map_err(|error| error.to_string())
+    };
+    read.map_err(|error| {
         let message = format!("the object provided is unrecognized: {error}");
         failure(400, "BadRequest", &message, None)
     })
