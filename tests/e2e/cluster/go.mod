@@ -1,6 +1,6 @@
-// What the end-to-end test builds the real thing from: API server, controllers, etcd, kubectl, kubelet and kube-proxy, pinned.
-// `tests/e2e/run` builds them once into its cache. The replacements are those of k8s.io/kubernetes' own go.mod, whose
-// ./staging/src the module proxy does not carry.
+// What the end-to-end test builds the real thing from: API server, controllers, etcd, kubectl, kubelet, kube-proxy and
+// kubemark, pinned. `tests/e2e/run` builds them once into its cache. The replacements are those of k8s.io/kubernetes' own
+// go.mod, whose ./staging/src the module proxy does not carry.
 module cluster
 
 go 1.26.0
@@ -12,6 +12,7 @@ tool (
 	k8s.io/kubernetes/cmd/kube-proxy
 	k8s.io/kubernetes/cmd/kubectl
 	k8s.io/kubernetes/cmd/kubelet
+	k8s.io/kubernetes/cmd/kubemark
 )
 
 require (
@@ -113,6 +114,8 @@ require (
 	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	github.com/stoewer/go-strcase v1.3.0 // indirect
+	github.com/stretchr/objx v0.5.2 // indirect
+	github.com/stretchr/testify v1.11.1 // indirect
 	github.com/tmc/grpc-websocket-proxy v0.0.0-20220101234140-673ab2c3ae75 // indirect
 	github.com/vishvananda/netlink v1.3.1 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect

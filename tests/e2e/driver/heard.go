@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // heardMark is the place in the tap's log that later lines are counted from.
@@ -105,6 +107,8 @@ func misled(all []heard, pods int) string {
 			complaints = append(complaints, fmt.Sprintf("only %d told of %d: %s", h.Items, wanted, h))
 		case h.What == "DELETED" && resource == "pods":
 			complaints = append(complaints, "told of a deletion: "+h.String())
+		case h.Phase == "Failed" || h.Phase == "Succeeded":
+			complaints = append(complaints, "the kubelet says that a pod is "+h.Phase+": "+h.String())
 		case h.What == "error":
 			complaints = append(complaints, "not understood: "+h.String())
 		case h.What == "ERROR":
@@ -118,8 +122,9 @@ func misled(all []heard, pods int) string {
 
 // written complains of writes that were answered otherwise than is stated, the line being cut. A token is given again as it was
 // recorded; the node's own lease and status are answered as if they were done; what must reach the server is left to be tried
-// again, without a time to wait for; an event is held or cut off, for an error makes the kubelet forget it.
-func written(all []heard) string {
+// again, without a time to wait for; an event is held or cut off, for an error makes the kubelet forget it. Until `noticed` a
+// client may have given up before the agent knew that the line is cut.
+func written(all []heard, noticed time.Time) string {
 	// A node's CSINode that was made and not read again before the cut is not known: the kubelet waits, and its pods run.
 	stated := map[string][]int{
 		"POST serviceaccounts/token": {201}, "PUT leases": {200}, "GET leases": {200}, "PATCH nodes/status": {200}, "POST nodes": {409},
@@ -130,6 +135,9 @@ func written(all []heard) string {
 	counts := map[string]int{}
 	for _, h := range all {
 		codes, known := stated[h.what()]
+		if h.Status == 0 && h.Key == context.Canceled.Error() && h.At.Before(noticed) {
+			continue
+		}
 		if h.What != "" || !known || slices.Contains(codes, h.Status) && h.RetryAfter == "" {
 			continue
 		}

@@ -35,6 +35,7 @@ var scenarios = []scenario{
 	{name: "flash", play: flash},
 	{name: "kubelet", play: kubelet},
 	{name: "reboot-node", alone: rebootNode},
+	{name: "hollow", play: hollowFleet},
 }
 
 func main() {

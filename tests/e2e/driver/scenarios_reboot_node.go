@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	backWait  = 10 * time.Second // from the boot until every pod runs
-	readyWait = 15 * time.Second // from the line's return until the node is Ready
+	backWait   = 10 * time.Second // from the boot until every pod runs
+	readyWait  = 15 * time.Second // from the line's return until the node is Ready
+	noticeWait = 6 * time.Second  // until a cut or a boot without a line is noticed
 )
 
 func rebootNode(ctx context.Context, w *world) {

@@ -45,6 +45,7 @@ type station struct {
 	cable   string // its end here
 	cables  int
 	cutAs   mode
+	cutFrom time.Time // since when: the cut or the last boot
 	program string    // the agent's name among processes
 	booted  time.Time // last
 	door    *door     // to the agent, in the node's network
@@ -101,6 +102,7 @@ func (t *station) emptied() {
 func (t *station) powerOn() {
 	t.door.forget()
 	t.booted = time.Now()
+	t.cutFrom = t.booted
 	err := t.node.boot()
 	t.cables++
 	t.cable = fmt.Sprintf("cable%d", t.cables)
@@ -127,7 +129,7 @@ func (t *station) powerOff() {
 // cut cuts the line, or restores it.
 func (t *station) cut(how mode) {
 	was := t.cutAs
-	t.cutAs = how
+	t.cutAs, t.cutFrom = how, time.Now()
 	if how == unplug || was == unplug {
 		way := "up"
 		if how == unplug {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -42,6 +43,7 @@ type heard struct {
 	What       string `json:",omitempty"` // a watch event's type, `complete` at the end of the first state, or `error`
 	Key, UID   string `json:",omitempty"`
 	Items      int    `json:",omitempty"` // objects told until `complete`
+	Phase      string `json:",omitempty"` // what a kubelet says that a pod has become
 }
 
 // tapLog is written a line at a time, so that it is whole after a power cut.
@@ -61,7 +63,13 @@ func (l *tapLog) write(h heard) {
 	_, _ = l.file.Write(append(line, '\n'))
 }
 
-type tapNumber struct{}
+// tapped is what is known of a request when its answer comes.
+type tapped struct {
+	n     int64
+	phase string
+}
+
+type tappedKey struct{}
 
 // tap listens and forwards until it is killed. An answer that breaks off breaks off for the client as well, and where there is no
 // answer the connection is cut: the client is to see what it would see of the agent.
@@ -73,28 +81,34 @@ func tap(listen, target, path string) {
 	}
 	out := &tapLog{file: file}
 	to := &url.URL{Scheme: "http", Host: target}
-	numbered := func(r *http.Request) int64 { n, _ := r.Context().Value(tapNumber{}).(int64); return n }
+	head := func(r *http.Request) heard {
+		t, _ := r.Context().Value(tappedKey{}).(tapped)
+		return heard{N: t.n, Phase: t.phase, Who: asker(r), Method: r.Method, URI: r.URL.RequestURI()}
+	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		FlushInterval: -1,
 		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			out.write(heard{N: numbered(r), Who: asker(r), Method: r.Method, URI: r.URL.RequestURI(), Key: err.Error()})
+			h := head(r)
+			h.Key = err.Error()
+			out.write(h)
 			panic(http.ErrAbortHandler)
 		},
 		ModifyResponse: func(r *http.Response) error {
-			n := numbered(r.Request)
-			out.write(heard{N: n, Who: asker(r.Request), Method: r.Request.Method, URI: r.Request.URL.RequestURI(), Status: r.StatusCode,
-				Media: r.Header.Get("Content-Type"), RetryAfter: r.Header.Get("Retry-After")})
+			h := head(r.Request)
+			h.Status, h.Media, h.RetryAfter = r.StatusCode, r.Header.Get("Content-Type"), r.Header.Get("Retry-After")
+			out.write(h)
 			if r.StatusCode == 200 && r.Request.Method == "GET" && isCollection(r.Request.URL.Path) {
-				r.Body = listenTo(r, n, out)
+				r.Body = listenTo(r, h.N, out)
 			}
 			return nil
 		},
 	}
 	var count atomic.Int64
 	server := &http.Server{Addr: listen, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tapNumber{}, count.Add(1))))
+		t := tapped{n: count.Add(1), phase: phase(r)}
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tappedKey{}, t)))
 	})}
 	fmt.Fprintf(os.Stderr, "tap: %v\n", server.ListenAndServe())
 	os.Exit(1)
@@ -111,6 +125,21 @@ func isCollection(path string) bool {
 func asker(r *http.Request) string {
 	name, _, _ := strings.Cut(r.UserAgent(), "/")
 	return name
+}
+
+// phase reads what a patch of a pod's status says of its phase.
+func phase(r *http.Request) string {
+	if r.Method != "PATCH" || !strings.Contains(r.URL.Path, "/pods/") {
+		return ""
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return "" // the client is gone
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var patch struct{ Status struct{ Phase string } }
+	_ = json.Unmarshal(body, &patch)
+	return patch.Status.Phase
 }
 
 // tee is a body that is also read elsewhere.
