@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
@@ -110,7 +112,7 @@ type homestead struct {
 	pods    []tenant
 	witness *witness
 	rules   string
-	node0   map[string]any
+	node0   map[string]string
 	backs   []float64 // seconds until the last pod was back, a boot each
 	readies []float64
 }
@@ -212,34 +214,33 @@ func (h *homestead) answers(name string) string {
 	return ""
 }
 
-// nodeObject is the node as somebody tells it, without what changes by itself.
-func (h *homestead) nodeObject(d *door) (map[string]any, string) {
-	a := d.get(h.ctx, "/api/v1/nodes/"+nodeName)
-	if a.err != nil || a.status != 200 {
-		return nil, a.String()
-	}
-	var o struct {
-		Metadata struct {
-			UID                 string
-			Labels, Annotations map[string]string
-		}
-		Spec   map[string]any
-		Status struct{ Addresses, Capacity, Allocatable any }
-	}
-	if err := json.Unmarshal(a.body, &o); err != nil {
+// nodeObject is the node as somebody tells it to a client that takes protobuf, without what changes by itself.
+func (h *homestead) nodeObject(d *door) (map[string]string, string) {
+	ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+	defer cancel()
+	node, err := d.proto.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
+	if err != nil {
 		return nil, err.Error()
 	}
-	delete(o.Spec, "taints")
-	return map[string]any{"uid": o.Metadata.UID, "labels": o.Metadata.Labels, "annotations": o.Metadata.Annotations, "spec": o.Spec,
-		"addresses": o.Status.Addresses, "capacity": o.Status.Capacity, "allocatable": o.Status.Allocatable}, ""
+	node.Spec.Taints = nil
+	parts := map[string]string{}
+	for name, part := range map[string]any{"uid": node.UID, "labels": node.Labels, "annotations": node.Annotations, "spec": node.Spec,
+		"addresses": node.Status.Addresses, "capacity": node.Status.Capacity, "allocatable": node.Status.Allocatable} {
+		text, err := json.Marshal(part)
+		if err != nil {
+			return nil, err.Error()
+		}
+		parts[name] = string(text)
+	}
+	return parts, ""
 }
 
 // intact complains of what changed in the node object.
 func (h *homestead) intact(d *door) string {
 	now, why := h.nodeObject(d)
 	for _, part := range slices.Sorted(maps.Keys(now)) {
-		if !reflect.DeepEqual(now[part], h.node0[part]) {
-			why += fmt.Sprintf("%s was %v, is %v\n", part, h.node0[part], now[part])
+		if now[part] != h.node0[part] {
+			why += fmt.Sprintf("%s was %s, is %s\n", part, h.node0[part], now[part])
 		}
 	}
 	return why

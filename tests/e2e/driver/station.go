@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 const (
@@ -83,6 +86,11 @@ func newStation(s *scene, dir, program string) *station {
 	t := &station{farm: &farm{s, n}, cutAs: pass, program: filepath.Base(program)}
 	t.program = t.program[:min(15, len(t.program))]
 	t.door = &door{name: "agent", base: "http://" + agentAddress, http: &http.Client{Transport: &http.Transport{DialContext: n.dial}}}
+	config := &rest.Config{Host: t.door.base}
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	if t.door.proto, err = kubernetes.NewForConfigAndClient(config, t.door.http); err != nil {
+		stop("%v", err)
+	}
 	t.emptied()
 	return t
 }
