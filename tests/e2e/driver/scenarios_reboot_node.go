@@ -18,6 +18,7 @@ import (
 
 const (
 	backWait   = 10 * time.Second // from the boot until every pod runs
+	staticWait = 3 * time.Second  // from the boot until the static pod runs; a machine that takes longer has other things to do
 	readyWait  = 15 * time.Second // from the line's return until the node is Ready
 	noticeWait = 6 * time.Second  // until a cut or a boot without a line is noticed
 )
