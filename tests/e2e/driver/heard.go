@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -24,19 +23,16 @@ func (n *node) heardMark() int64 {
 	return info.Size()
 }
 
-// heardSince returns the answers of the lines after the mark, and what came in them. A line whose answer began before the mark
-// is left out.
+// heardSince returns the lines after the mark, each with the request that it belongs to, also where that is from before.
 func (n *node) heardSince(mark int64) []heard {
 	file, err := os.Open(filepath.Join(n.dir, "heard.log"))
 	if err != nil {
 		stop("tap: %v", err)
 	}
 	defer file.Close()
-	if _, err := file.Seek(mark, io.SeekStart); err != nil {
-		stop("tap: %v", err)
-	}
 	var all []heard
-	heads := map[int64]heard{}
+	heads := map[int64]heard{} // by number, which begins anew with each start of the tap
+	at := int64(0)
 	for lines := bufio.NewReader(file); ; {
 		text, err := lines.ReadBytes('\n')
 		if err != nil {
@@ -48,12 +44,14 @@ func (n *node) heardSince(mark int64) []heard {
 		}
 		if h.Method != "" {
 			heads[h.N] = h
-		} else if head, known := heads[h.N]; known {
-			h.Who, h.Method, h.URI = head.Who, head.Method, head.URI
 		} else {
-			continue
+			head := heads[h.N]
+			h.Who, h.Method, h.URI = head.Who, head.Method, head.URI
 		}
-		all = append(all, h)
+		if at >= mark {
+			all = append(all, h)
+		}
+		at += int64(len(text))
 	}
 }
 

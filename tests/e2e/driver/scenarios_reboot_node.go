@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	backWait   = 10 * time.Second // from the boot until every pod runs
-	staticWait = 3 * time.Second  // from the boot until the static pod runs; a machine that takes longer has other things to do
-	readyWait  = 15 * time.Second // from the line's return until the node is Ready
-	noticeWait = 6 * time.Second  // until a cut or a boot without a line is noticed
+	backWait     = 10 * time.Second // from the boot until every pod runs
+	firstPodWait = 3 * time.Second  // from the boot until the first pod runs; a machine that takes longer has other things to do
+	readyWait    = 15 * time.Second // from the line's return until the node is Ready
+	noticeWait   = 6 * time.Second  // until a cut or a boot without a line is noticed
 )
 
 func rebootNode(ctx context.Context, w *world) {

@@ -134,21 +134,23 @@ func (h *homestead) reboots(round int, how mode, gap, again time.Duration) {
 	h.check("kube-proxy programs the same services"+when, h.withWords(within(backWait, h.sameRules)))
 	h.check("the service host answers while cut off"+when, within(backWait, func() string { return h.answers("host") }))
 	h.note("the service web, while cut off: %s", orGood(h.answers("web")))
-	h.returns(when, mark)
+	mark = h.returns(when, mark)
 	h.check("every pod's new state is delivered"+when, h.withWords(within(2*backWait, func() string { return h.allRun(h.booted) })))
-	h.served(when)
+	h.served(when, mark)
 }
 
-// slow is how many seconds more than it should the machine itself took to boot. The static pod tells: it needs containerd and the
-// kubelet, and nobody's answer. On a machine that does nothing else it is there after one second.
+// slow is how many seconds more than it should the machine itself took to boot: until the first pod runs, which commonly is the
+// static one, that needs containerd and the kubelet but nobody's answer. On a machine that does nothing else that is one second.
 func (h *homestead) slow(took map[string]float64) float64 {
-	for _, t := range h.pods {
-		if over := took[t.name] - staticWait.Seconds(); t.given == "static" && over > 0 {
-			h.note("the machine is slow: the static pod, which waits for nobody, took %.1f s; %.1f s more are given", took[t.name], over)
-			return over
-		}
+	if len(took) == 0 {
+		return 0
 	}
-	return 0
+	first := slices.Min(slices.Collect(maps.Values(took)))
+	over := max(0, first-firstPodWait.Seconds())
+	if over > 0 {
+		h.note("the machine is slow: its first pod took %.1f s; %.1f s more are given", first, over)
+	}
+	return over
 }
 
 func orGood(why string) string {
@@ -159,8 +161,8 @@ func orGood(why string) string {
 }
 
 // returns sees what the components were told while cut off, waits until the server has given the node up, and brings the line
-// back.
-func (h *homestead) returns(when string, mark int64) {
+// back. It returns the tap's mark of that moment.
+func (h *homestead) returns(when string, mark int64) int64 {
 	h.check("the server gives the node up"+when, within(30*time.Second, h.lost))
 	offline := h.heardSince(mark)
 	h.note("while cut off: %s", tally(offline))
@@ -179,16 +181,19 @@ func (h *homestead) returns(when string, mark int64) {
 	h.note("the node is Ready and without taints %.1f s after the line's return", ready.Seconds())
 	h.check(fmt.Sprintf("the node is Ready and without taints within %s of the line's return", readyWait)+when, h.withWords(why))
 	h.check("the lease is renewed on the return"+when, within(readyWait, func() string { return h.newer(renewed) }))
-	h.check("nothing misleads kubelet or kube-proxy on the return"+when, misled(h.heardSince(mark), len(h.pods)))
 	why = ""
 	if now := h.node.pid("kubelet"); now != kubelet {
 		why = fmt.Sprintf("process %d was, %d is", kubelet, now)
 	}
 	h.check("the kubelet is not started again"+when, why)
+	return mark
 }
 
-// served: in the end all is as it was.
-func (h *homestead) served(when string) {
+// served: in the end all is as it was, and was never told otherwise since a mark of the tap.
+func (h *homestead) served(when string, mark int64) {
+	_, why := h.back(h.pods, time.Now(), backWait)
+	h.check("every pod goes on on the return"+when, why)
+	h.check("nothing misleads kubelet or kube-proxy on the return"+when, misled(h.heardSince(mark), len(h.pods)))
 	h.check("no pod was deleted, failed or replaced on the server"+when, h.witness.saw())
 	h.check("the node object is as it was"+when, h.intact(h.server))
 	h.check("kube-proxy programs the same services on the return"+when, within(2*backWait, h.sameRules))
@@ -224,7 +229,7 @@ func (h *homestead) outlives(what, program string, how mode) {
 	h.check("the kubelet has the same pods"+when, h.others())
 	h.check("the agent tells the node as it was"+when, h.intact(h.door))
 	h.check("kube-proxy keeps the same services"+when, h.sameRules())
-	h.returns(when, mark)
+	mark = h.returns(when, mark)
 	h.check("the container that was started again is delivered"+when, within(2*backWait, func() string {
 		if now := h.container("mapped"); now.id == before["mapped"].id || now.started == "" {
 			return fmt.Sprintf("%v", now)
@@ -240,7 +245,7 @@ func (h *homestead) outlives(what, program string, how mode) {
 		}
 	}
 	h.check("no other container is disturbed"+when, why)
-	h.served(when)
+	h.served(when, mark)
 }
 
 func (h *homestead) folder(name string) string {
