@@ -86,6 +86,10 @@ func kubelet(s *scene) {
 	// The line is cut; then the agent and the kubelet end as well.
 	for _, how := range []mode{drop, refuse} {
 		when := fmt.Sprintf(" while cut (%s)", how)
+		if how == refuse {
+			s.check("the kubelet is killed and starts again, speaking JSON", f.speakJSON()+f.node.kill("kubelet"))
+			f.runs("spelled", " with a kubelet that speaks JSON")
+		}
 		ended := f.followed("one")
 		s.line.set(how)
 		s.check("kubectl logs -f ends"+when, ended(20*time.Second))
@@ -94,7 +98,7 @@ func kubelet(s *scene) {
 			if _, err := s.agent.restart(); !s.check("the agent starts offline", whyNot(err)) {
 				return
 			}
-			s.check("the kubelet is killed and starts offline, speaking JSON", f.speakJSON()+f.node.kill("kubelet"))
+			s.check("the kubelet is killed and starts offline", f.node.kill("kubelet"))
 			when = " after an offline start of agent and kubelet"
 		}
 		f.goesOn("one", when)
