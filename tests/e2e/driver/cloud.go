@@ -19,6 +19,7 @@ type cloud struct {
 	audit     *audit
 	direct    *door // to the API server, past the agent and the relay
 	etcd, api *process
+	control   *process // the controllers, where there are any
 }
 
 // auditPolicy writes one line for each request of the agent, when it arrives.
@@ -27,11 +28,13 @@ kind: Policy
 omitStages: [ResponseStarted, ResponseComplete, Panic]
 rules:
 - level: Metadata
-  users: [` + agentUser + `]
+  users: [` + agentUser + ", " + nodeUser + `]
 - level: None
 `
 
-func startCloud(ctx context.Context, dir string) (*cloud, error) {
+// startCloud makes one: bare, without controllers, where pods need no account; or as a cluster is, with what nodes may do
+// confined and the controllers running.
+func startCloud(ctx context.Context, dir string, whole bool) (*cloud, error) {
 	keys, err := makePKI(filepath.Join(dir, "pki"))
 	if err != nil {
 		return nil, err
@@ -52,15 +55,18 @@ func startCloud(ctx context.Context, dir string) (*cloud, error) {
 		return nil, fmt.Errorf("audit policy: %w", err)
 	}
 	_, port, _ := strings.Cut(c.address, ":")
-	c.api, err = start("kube-apiserver", filepath.Join(dir, "apiserver.log"), "kube-apiserver",
+	kind := []string{"--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"}
+	if whole {
+		kind = []string{"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"}
+	}
+	c.api, err = start("kube-apiserver", filepath.Join(dir, "apiserver.log"), "kube-apiserver", append(kind,
 		"--etcd-servers="+client, "--bind-address=127.0.0.1", "--secure-port="+port, "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
 		"--client-ca-file="+keys.path("ca.crt"), "--tls-cert-file="+keys.path("apiserver.crt"), "--tls-private-key-file="+keys.path("apiserver.key"),
 		"--kubelet-client-certificate="+keys.path("admin.crt"), "--kubelet-client-key="+keys.path("admin.key"),
 		"--kubelet-certificate-authority="+keys.path("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		"--service-account-key-file="+keys.path("account.pub"), "--service-account-signing-key-file="+keys.path("account.key"),
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
-		"--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount",
-		"--audit-policy-file="+policy, "--audit-log-path="+c.audit.path, "--profiling=false")
+		"--audit-policy-file="+policy, "--audit-log-path="+c.audit.path, "--profiling=false")...)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +84,37 @@ func startCloud(ctx context.Context, dir string) (*cloud, error) {
 	}); why != "" {
 		return nil, fmt.Errorf("%s\n%s", why, c.api.lastWords())
 	}
+	if whole {
+		return c, c.controllers(dir)
+	}
 	return c, c.furnish(ctx)
+}
+
+// controllers starts kube-controller-manager, with a node given up for lost after eight seconds.
+func (c *cloud) controllers(dir string) error {
+	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"x","contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}],
+"clusters":[{"name":"x","cluster":{"server":"https://%s","certificate-authority":%q}}],
+"users":[{"name":"x","user":{"client-certificate":%q,"client-key":%q}}]}`,
+		c.address, c.keys.path("ca.crt"), c.keys.path("controllers.crt"), c.keys.path("controllers.key"))
+	path := filepath.Join(dir, "controllers.kubeconfig")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
+	}
+	var err error
+	c.control, err = start("kube-controller-manager", filepath.Join(dir, "controllers.log"), "kube-controller-manager",
+		"--kubeconfig="+path, "--authentication-kubeconfig="+path, "--authorization-kubeconfig="+path, "--use-service-account-credentials",
+		"--service-account-private-key-file="+c.keys.path("account.key"), "--root-ca-file="+c.keys.path("ca.crt"), "--leader-elect=false",
+		"--bind-address=127.0.0.1", "--node-monitor-period=1s", "--node-monitor-grace-period=8s", "--node-startup-grace-period=20s")
+	return err
+}
+
+// end ends all of it.
+func (c *cloud) end() {
+	for _, p := range []*process{c.control, c.api, c.etcd} {
+		if p != nil {
+			p.kill()
+		}
+	}
 }
 
 // furnish makes the namespace and the custom resource.

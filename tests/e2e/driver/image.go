@@ -71,7 +71,7 @@ func makeImage(busybox, path string) error {
 		files.entry(tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755}, nil)
 	}
 	files.entry(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, program)
-	for _, name := range []string{"sh", "cat", "echo", "sleep", "env"} {
+	for _, name := range []string{"sh", "cat", "echo", "sleep", "env", "head", "httpd"} {
 		files.entry(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + name, Linkname: "busybox", Mode: 0o777}, nil)
 	}
 	files.entry(tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\n"))

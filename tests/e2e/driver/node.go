@@ -2,108 +2,76 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-)
 
-const (
-	nodeName    = "node1"
-	nodeAddress = "10.200.0.11" // on the loopback interface of the network namespace that `run` makes
+	"golang.org/x/sys/unix"
 )
 
 type node struct {
 	dir, group string
+	network    bool // it has its own
 	proc       *process
+	init       int // its first process
 }
 
-const containerdConfig = `version = 2
-root = "/var/lib/containerd"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-address = "/run/containerd/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "` + image + `"
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "overlayfs"
-default_runtime_name = "runc"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-SystemdCgroup = false
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
-conf_dir = "FOLDER/cni"
-`
+// makeNode writes what a node needs.
+func makeNode(dir string, p plan, keys pki) (*node, error) {
+	n := &node{dir: dir, group: fmt.Sprintf("toono-e2e-%d", os.Getpid()), network: p.network != ""}
+	atEnd = append(atEnd, n.off)
+	return n, p.write(dir, keys)
+}
 
-const networkConfig = `{"cniVersion":"0.4.0","name":"e2e","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":false,
-"ipam":{"type":"host-local","dataDir":"/run/cni-ipam","ranges":[[{"subnet":"10.244.1.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
-
-const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
-failCgroupV1: false
-cgroupDriver: cgroupfs
-cgroupRoot: /
-cgroupsPerQOS: true
-enforceNodeAllocatable: ["none"]
-failSwapOn: false
-localStorageCapacityIsolation: false
-oomScoreAdj: 0
-imageGCHighThresholdPercent: 100
-imageGCLowThresholdPercent: 99
-evictionHard: {memory.available: "0%", nodefs.available: "0%", nodefs.inodesFree: "0%", imagefs.available: "0%", imagefs.inodesFree: "0%", pid.available: "0%"}
-authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: PKI/ca.crt}}
-authorization: {mode: Webhook}
-tlsCertFile: PKI/kubelet.crt
-tlsPrivateKeyFile: PKI/kubelet.key
-resolvConf: FOLDER/resolv.conf
-volumePluginDir: /var/lib/kubelet/volplugins
-nodeLeaseDurationSeconds: 8
-nodeStatusUpdateFrequency: 5s
-nodeStatusReportFrequency: 10s
-`
-
-const kubeconfig = `apiVersion: v1
-kind: Config
-clusters: [{name: agent, cluster: {server: "BASE"}}]
-contexts: [{name: agent, context: {cluster: agent}}]
-current-context: agent
-`
-
-// startNode writes what a node needs and switches it on.
-func startNode(dir, base string, keys pki) (*node, error) {
-	n := &node{dir: dir, group: fmt.Sprintf("toono-e2e-%d", os.Getpid())}
-	if err := os.MkdirAll(filepath.Join(dir, "cni"), 0o700); err != nil {
-		return nil, err
-	}
-	replace := strings.NewReplacer("FOLDER", dir, "PKI", keys.dir, "BASE", base)
-	for name, text := range map[string]string{"containerd.toml": containerdConfig, "cni/10-e2e.conflist": networkConfig,
-		"kubelet.yaml": kubeletConfig, "kubeconfig": kubeconfig, "resolv.conf": ""} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(replace.Replace(text)), 0o600); err != nil {
-			return nil, err
-		}
-	}
-	if err := makeImage("/bin/busybox", filepath.Join(dir, "images.tar")); err != nil {
-		return nil, err
+// boot switches the node on, and returns when its first process is there.
+func (n *node) boot() error {
+	args := []string{filepath.Join("node", "boot"), n.group, n.dir}
+	if n.network {
+		args = append(args, "--net")
 	}
 	var err error
-	n.proc, err = start("node", filepath.Join(dir, "node.log"), "bash", filepath.Join("node", "boot"), n.group, dir)
-	if err == nil {
-		atEnd = append(atEnd, n.off)
+	if n.proc, err = start("node", filepath.Join(n.dir, "node.log"), "bash", args...); err != nil {
+		return err
 	}
-	return n, err
+	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", n.proc.cmd.Process.Pid)
+	if why := within(10*time.Second, func() string {
+		text, _ := os.ReadFile(children)
+		// Before unshare starts the first process, the script's own commands are to be seen here.
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil || !strings.Contains(commandLine(pid), "node/init") {
+			return "it has no first process"
+		}
+		n.init = pid
+		return ""
+	}); why != "" {
+		return fmt.Errorf("node: %s\n%s", why, n.proc.lastWords())
+	}
+	return nil
+}
+
+// commandLine is a process's program and arguments.
+func commandLine(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.ReplaceAll(string(text), "\x00", " ")
 }
 
 // off is the power switch. What the groups of the node leave is taken away.
 func (n *node) off() {
+	if n.proc == nil {
+		return
+	}
+	if n.init != 0 && n.proc.alive() {
+		_ = syscall.Kill(n.init, syscall.SIGKILL) // the kernel ends with it all that it started
+	}
 	n.proc.kill()
+	n.init = 0
 	for range 40 {
 		left := 0
 		all, _ := filepath.Glob("/sys/fs/cgroup/*/" + n.group)
@@ -128,25 +96,76 @@ func (n *node) off() {
 	}
 }
 
-// restartKubelet kills the kubelet; the node starts another, which speaks JSON instead of protobuf.
-func (n *node) restartKubelet() string {
-	settings, flag := filepath.Join(n.dir, "kubelet.yaml"), filepath.Join(n.dir, "restart")
+// pid is the process of the node's own, not of a pod's, that runs a program; 0 when there is none.
+func (n *node) pid(program string) int {
+	mine, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", n.init))
+	if err != nil {
+		return 0
+	}
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range all {
+		name, _ := os.ReadFile(dir + "/comm")
+		if strings.TrimSpace(string(name)) != program {
+			continue
+		}
+		if space, _ := os.Readlink(dir + "/ns/pid"); space == mine {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			return pid
+		}
+	}
+	return 0
+}
+
+// kill ends a program of the node's, which starts it again half a second later.
+func (n *node) kill(program string) string {
+	pid := n.pid(program)
+	if pid == 0 {
+		return "no " + program + " runs"
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err.Error()
+	}
+	return within(10*time.Second, func() string {
+		if now := n.pid(program); now == 0 || now == pid {
+			return fmt.Sprintf("%s %d was killed, and %d runs", program, pid, now)
+		}
+		return ""
+	})
+}
+
+// dial connects from the node's network to an address in it.
+func (n *node) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	there, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", n.init))
+	if err != nil {
+		return nil, err
+	}
+	defer there.Close()
+	runtime.LockOSThread() // a thread that can't come back is not unlocked, and ends with its goroutine
+	here, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer here.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("the node's network: %w", err)
+	}
+	connection, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, network, address)
+	if unix.Setns(int(here.Fd()), unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
+	return connection, err
+}
+
+// speakJSON has the kubelet speak JSON instead of protobuf from its next start on.
+func (n *node) speakJSON() string {
+	settings := filepath.Join(n.dir, "kubelet.yaml")
 	text, err := os.ReadFile(settings)
 	if err == nil {
 		err = os.WriteFile(settings, append(text, "contentType: application/json\n"...), 0o600)
 	}
-	if err != nil {
-		return err.Error()
-	}
-	if err := os.WriteFile(flag, nil, 0o600); err != nil {
-		return err.Error()
-	}
-	return within(5*time.Second, func() string {
-		if _, err := os.Stat(flag); err == nil {
-			return "the kubelet was not killed"
-		}
-		return ""
-	})
+	return whyNot(err)
 }
 
 // end kills the first process of a container, which the node's groups tell.
@@ -188,10 +207,12 @@ func (n *node) lines(namespace, name string) int {
 // lastWords is the end of the logs of a node that does not do what it should.
 func (n *node) lastWords() string {
 	var all []string
-	for _, name := range []string{"node.log", "containerd.log", "kubelet.log"} {
+	for _, name := range []string{"node.log", "containerd.log", "kubelet.log", "agent.log", "kube-proxy.log"} {
 		text, _ := os.ReadFile(filepath.Join(n.dir, name))
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		all = append(all, name+": "+strings.Join(lines[max(0, len(lines)-4):], "\n"))
+		for _, line := range lines[max(0, len(lines)-4):] {
+			all = append(all, name+": "+line[:min(len(line), 400)])
+		}
 	}
 	return strings.Join(all, "\n")
 }

@@ -1,5 +1,5 @@
-// The run's own certificates: one authority, the API server, an administrator, the agent, a kubelet's server, and the service
-// account key.
+// The run's own certificates: one authority, the API server, an administrator, the controllers, the agent, a node, and the
+// service account key.
 package main
 
 import (
@@ -18,8 +18,11 @@ import (
 	"time"
 )
 
-// agentUser is the name the agent's certificate gives it: audit entries are found by it.
-const agentUser = "toono-edge1"
+// agentUser is the name the agent's certificate gives it, and nodeUser that of a node: audit entries are found by them.
+const (
+	agentUser = "toono-edge1"
+	nodeUser  = "system:node:" + nodeName
+)
 
 type pki struct{ dir string }
 
@@ -40,10 +43,10 @@ func makePKI(dir string) (pki, error) {
 		return p, err
 	}
 	server := template(pkix.Name{CommonName: "kube-apiserver"})
-	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}
+	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1), net.ParseIP(uplinkAddress)}
 	server.DNSNames = []string{"localhost", "kubernetes.default.svc"}
-	kubelet := template(pkix.Name{CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"}})
-	kubelet.IPAddresses = []net.IP{net.ParseIP(nodeAddress)}
+	kubelet := template(pkix.Name{CommonName: nodeUser, Organization: []string{"system:nodes"}})
+	kubelet.IPAddresses = []net.IP{net.ParseIP(nodeAddress), net.ParseIP(apartAddress)}
 	masters := []string{"system:masters"}
 	for _, leaf := range []struct {
 		file string
@@ -52,6 +55,7 @@ func makePKI(dir string) (pki, error) {
 		{"apiserver", server},
 		{"kubelet", kubelet},
 		{"admin", template(pkix.Name{CommonName: "e2e-admin", Organization: masters})},
+		{"controllers", template(pkix.Name{CommonName: "system:kube-controller-manager"})},
 		{"agent", template(pkix.Name{CommonName: agentUser, Organization: masters})},
 	} {
 		key, err := p.key(leaf.file)

@@ -40,9 +40,10 @@ type line struct {
 	lost      atomic.Bool // an end went away while nothing arrived
 }
 
-func newRelay(target string) (*relay, error) {
+// newRelay listens on a port of the host's.
+func newRelay(host, target string) (*relay, error) {
 	r := &relay{target: target, mode: pass, changed: make(chan struct{}), lines: map[*line]bool{}}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}

@@ -11,7 +11,10 @@ import (
 	"time"
 )
 
-const kubeletHome = "kubelet"
+const (
+	kubeletHome = "kubelet"
+	nodeAddress = "10.200.0.11" // on the loopback interface of the network namespace that `run` makes
+)
 
 // counting is a pod that prints a number twice a second, and takes a config map, a secret and a token of its account.
 const counting = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q},"spec":{"nodeName":"` + nodeName + `","terminationGracePeriodSeconds":1,
@@ -46,7 +49,10 @@ func kubelet(s *scene) {
 			stop("%s", a)
 		}
 	}
-	n, err := startNode(filepath.Join(s.agent.dir, "node"), s.agent.door.base, s.cloud.keys)
+	n, err := makeNode(filepath.Join(s.agent.dir, "node"), plan{address: nodeAddress, base: s.agent.door.base, kubelet: "nodeLeaseDurationSeconds: 8\n"}, s.cloud.keys)
+	if err == nil {
+		err = n.boot()
+	}
 	if err != nil {
 		stop("node: %v", err)
 	}
@@ -80,6 +86,10 @@ func kubelet(s *scene) {
 	// The line is cut; then the agent and the kubelet end as well.
 	for _, how := range []mode{drop, refuse} {
 		when := fmt.Sprintf(" while cut (%s)", how)
+		if how == refuse {
+			s.check("the kubelet is killed and starts again, speaking JSON", f.speakJSON()+f.node.kill("kubelet"))
+			f.runs("spelled", " with a kubelet that speaks JSON")
+		}
 		ended := f.followed("one")
 		s.line.set(how)
 		s.check("kubectl logs -f ends"+when, ended(20*time.Second))
@@ -88,7 +98,7 @@ func kubelet(s *scene) {
 			if _, err := s.agent.restart(); !s.check("the agent starts offline", whyNot(err)) {
 				return
 			}
-			s.check("the kubelet is killed and starts offline, speaking JSON", f.restartKubelet())
+			s.check("the kubelet is killed and starts offline", f.node.kill("kubelet"))
 			when = " after an offline start of agent and kubelet"
 		}
 		f.goesOn("one", when)

@@ -31,12 +31,14 @@ type world struct {
 	writer  *writer
 	dir     string
 	program string
+	rounds  int // how often a scenario that is told by `--rounds` does its round
 }
 
-// scenario names one, and how to play it.
+// scenario names one, and how to play it: with the shared cloud and an agent that is ready, or with what it makes itself.
 type scenario struct {
-	name string
-	play func(*scene)
+	name  string
+	play  func(*scene)
+	alone func(context.Context, *world)
 }
 
 func (w *world) play(ctx context.Context, s scenario) {
@@ -44,7 +46,11 @@ func (w *world) play(ctx context.Context, s scenario) {
 	defer w.report.end()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	line, err := newRelay(w.cloud.address)
+	if s.alone != nil {
+		s.alone(ctx, w)
+		return
+	}
+	line, err := newRelay("127.0.0.1", w.cloud.address)
 	if err != nil {
 		stop("%s: %v", s.name, err)
 	}
