@@ -16,8 +16,10 @@ pub struct Accept {
 /// What one clause asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// What can be made here of objects that are held in that encoding; anything at all is plain JSON.
+    /// What can be made here of objects that are held in that encoding.
     Made(Encoding, Shape),
+    /// Anything at all: the API server makes plain JSON of it.
+    Any,
     /// Something that only the server makes: a Table, YAML, CBOR.
     Transform,
     /// Something that no API server makes.
@@ -53,8 +55,14 @@ impl Accept {
     pub fn encodings(&self) -> impl Iterator<Item = Encoding> {
         self.clauses.iter().filter_map(|form| match form {
             Form::Made(encoding, Shape::Object) => Some(*encoding),
+            Form::Any => Some(Encoding::Json),
             _ => None,
         })
+    }
+
+    /// Whether anything at all is accepted, though it was not what was hoped for.
+    pub fn anything(&self) -> bool {
+        self.clauses.contains(&Form::Any)
     }
 
     /// The first choice is something else than objects.
@@ -70,6 +78,7 @@ impl Accept {
     pub fn shape(&self, encoding: Encoding) -> Option<Shape> {
         self.clauses.iter().find_map(|form| match form {
             Form::Made(own, shape) if *own == encoding => Some(*shape),
+            Form::Any if encoding == Encoding::Json => Some(Shape::Object),
             _ => None,
         })
     }
@@ -77,14 +86,14 @@ impl Accept {
     /// Whether something is accepted that can be made here.
     pub fn made(&self) -> bool {
         let mut forms = self.clauses.iter();
-        forms.any(|form| matches!(form, Form::Made(..)))
+        forms.any(|form| matches!(form, Form::Made(..) | Form::Any))
     }
 
     /// The encoding in which a `Status` is read: JSON by everybody but those who accept protobuf and nothing else.
     pub fn status(&self) -> Encoding {
         let mut encodings = self.clauses.iter().filter_map(|form| match form {
             Form::Made(encoding, _) => Some(*encoding),
-            Form::Transform => Some(Encoding::Json),
+            Form::Transform | Form::Any => Some(Encoding::Json),
             Form::Other => None,
         });
         match encodings.next() {
@@ -137,7 +146,7 @@ fn clause(text: &str) -> Option<(u32, Form)> {
     };
     let made = !transformed || metadata;
     let form = match kind.as_str() {
-        "application/*" | "*/*" if !transformed => Form::Made(Encoding::Json, shape),
+        "application/*" | "*/*" if !transformed => Form::Any,
         "application/json" if made => Form::Made(Encoding::Json, shape),
         "application/vnd.kubernetes.protobuf" if made => Form::Made(Encoding::Protobuf, shape),
         "application/json" | "application/*" | "*/*" | "application/vnd.kubernetes.protobuf" => {

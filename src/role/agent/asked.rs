@@ -191,9 +191,19 @@ impl Asked {
         encodings
     }
 
-    /// What is shown of objects in `encoding` when the answer is made here; `None` when they are not accepted.
+    /// What is shown of objects in `encoding` when the answer is made here; `None` when they are not accepted. Who accepts
+    /// anything can be given what it did not hope for, when there is nothing else: a Go client reads either. A person at a
+    /// terminal is better off with a refusal that can be read.
     pub fn shape(&self, encoding: Encoding) -> Option<Shape> {
-        self.accept.shape(encoding)
+        let anything = self.accept.anything() && !self.cloud_form;
+        self.accept
+            .shape(encoding)
+            .or(anything.then_some(Shape::Object))
+    }
+
+    /// Whether objects in `encoding` are among what is hoped for.
+    pub fn hopes_for(&self, encoding: Encoding) -> bool {
+        self.accept.shape(encoding).is_some()
     }
 
     /// The encoding in which a `Status` is read.

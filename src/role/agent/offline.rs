@@ -23,6 +23,8 @@ use crate::rule::route::Version;
 use crate::state::mirror::Log;
 use crate::state::mirror::Lookup;
 use crate::state::mirror::Snapshot;
+use crate::state::mirror::Stored;
+use crate::state::mirror::TypeMeta;
 use crate::wire::list;
 use crate::wire::list::ListEncoder;
 use crate::wire::media::Shape;
@@ -136,15 +138,18 @@ async fn measure(mut snapshot: Snapshot, view: &View, shape: Shape) -> Result<u6
 /// The complete log that answers for `collection` in an encoding that is accepted: itself or a broader one, the one that
 /// knows the latest version.
 pub fn best(agent: &Agent, asked: &Asked, collection: &Collection) -> Result<Rc<Log>, Status> {
-    let mut refused = None;
+    let (mut other, mut refused) = (None, None);
     for log in agent.mirror.broader(collection) {
         let Some(of) = log.type_meta() else { continue };
-        if asked.shape(of.encoding).is_some() {
+        if asked.hopes_for(of.encoding) {
             return Ok(log);
         }
-        refused = Some(of.encoding);
+        match asked.shape(of.encoding) {
+            Some(_) => other = other.or(Some(log)),
+            None => refused = Some(of.encoding),
+        }
     }
-    Err(refused.map_or_else(|| unknown(asked), not_acceptable))
+    other.ok_or_else(|| refused.map_or_else(|| unknown(asked), not_acceptable))
 }
 
 /// A version that the mirror can't speak for gets the server's own answer (kubernetes-wire 3.6, rules 2 and 3).
@@ -201,7 +206,7 @@ pub fn one(
     }
     // Only a collection that covers all of that name can say that there is none.
     let mut absent = false;
-    let mut refused = None;
+    let (mut other, mut refused) = (None, None);
     for log in agent
         .mirror
         .of_resource(&collection.resource, &collection.credential)
@@ -216,23 +221,32 @@ pub fn one(
                     refused = Some(of.encoding);
                     continue;
                 };
-                let mut object = shape.alone(stored, &of);
-                if of.encoding == Encoding::Json {
-                    object.push(b'\n');
+                if asked.hopes_for(of.encoding) {
+                    return Ok((alone(shape, stored, &of), log));
                 }
-                let media_type = of.encoding.media_type();
-                let response = reply::with_body(StatusCode::OK, media_type, Body::full(object));
-                return Ok((response, log));
+                other = other.or(Some((shape, stored, of, log)));
             }
             Lookup::Absent => absent |= log.name().covers(collection),
             Lookup::Unknown => {}
         }
+    }
+    if let Some((shape, stored, of, log)) = other {
+        return Ok((alone(shape, stored, &of), log));
     }
     Err(match refused {
         Some(encoding) => not_acceptable(encoding),
         None if absent => not_found(collection, name),
         None => unknown(asked),
     })
+}
+
+/// An answer that is one object.
+fn alone(shape: Shape, stored: Stored, of: &TypeMeta) -> Response {
+    let mut object = shape.alone(stored, of);
+    if of.encoding == Encoding::Json {
+        object.push(b'\n');
+    }
+    reply::with_body(StatusCode::OK, of.encoding.media_type(), Body::full(object))
 }
 
 /// The answer for an object that is known not to be there, or that is kept from the client.
