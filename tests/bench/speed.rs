@@ -2,12 +2,14 @@
 //! `tests/bench/run`.
 //!
 //! `speed BINARY [--seconds N] [--only PART] [--alarm SECONDS]`: N seconds (10) for each one of the contest's resource
-//! test, whose own time is 60; all parts, or one of `contest`, `lists`, `watches`, `offline`, `line`, `memory`. With
-//! `--alarm` only the slow line for so long, to see whether the agent ever takes it for cut.
+//! test, whose own time is 60; all parts, or one of `contest`, `lists`, `watches`, `offline`, `line`, `memory`,
+//! `bytes`. With `--alarm` only the slow line for so long, to see whether the agent ever takes it for cut.
 #![allow(clippy::print_stdout)] // Printing is what it is for.
 
 #[path = "speed/alarm.rs"]
 mod alarm;
+#[path = "speed/bytes.rs"]
+mod bytes;
 #[path = "speed/contest.rs"]
 mod contest;
 #[path = "speed/line.rs"]
@@ -18,6 +20,8 @@ mod lists;
 mod memory;
 #[path = "speed/nginx.rs"]
 mod nginx;
+#[path = "speed/node.rs"]
+mod node;
 #[path = "speed/offline.rs"]
 mod offline;
 #[path = "speed/process.rs"]
@@ -54,17 +58,20 @@ fn main() {
             path = argument.into();
         }
     }
-    table::head();
+    if only.as_deref() != Some("bytes") {
+        table::head();
+    }
     if let Some(time) = alarm {
         return alarm::run(&path, time);
     }
-    let parts: [(&str, &dyn Fn()); 6] = [
+    let parts: [(&str, &dyn Fn()); 7] = [
         ("contest", &|| contest::run(&path, seconds)),
         ("lists", &|| lists::run(&path)),
         ("watches", &|| watches::run(&path)),
         ("offline", &|| offline::run(&path)),
         ("line", &|| line::run(&path)),
         ("memory", &|| memory::run(&path)),
+        ("bytes", &|| bytes::run(&path)),
     ];
     for (name, run) in parts {
         if only.as_deref().is_none_or(|only| only == name) {

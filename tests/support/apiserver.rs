@@ -48,6 +48,8 @@ pub struct Options {
     pub watch_delay: Duration,
     /// Whether `sendInitialEvents` is understood (Kubernetes 1.34); if not, 422.
     pub watch_list: bool,
+    /// Whether large lists are compressed for who takes gzip; not where the feature `APIResponseCompression` is off.
+    pub gzip: bool,
     /// SETTINGS_MAX_CONCURRENT_STREAMS.
     pub max_streams: Option<u32>,
     /// Each connection says GOAWAY after so many requests.
@@ -62,6 +64,7 @@ impl Default for Options {
             bookmark_period: Duration::from_secs(60),
             watch_delay: Duration::ZERO,
             watch_list: true,
+            gzip: true,
             max_streams: None,
             goaway_after: None,
         }

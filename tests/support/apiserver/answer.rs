@@ -34,7 +34,7 @@ pub struct Ask {
     pub query: Vec<(String, String)>,
     /// `Accept`, or empty.
     pub accept: String,
-    /// Whether `Accept-Encoding` names gzip.
+    /// Whether `Accept-Encoding` names gzip, and the server has it.
     pub gzip: bool,
     /// `Content-Type`, or empty.
     pub content_type: String,

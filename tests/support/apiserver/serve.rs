@@ -307,7 +307,8 @@ async fn serve(
         path,
         query,
         accept: header("accept").unwrap_or_default(),
-        gzip: header("accept-encoding").is_some_and(|value| value.contains("gzip")),
+        gzip: shared.options.gzip
+            && header("accept-encoding").is_some_and(|value| value.contains("gzip")),
         content_type: header("content-type").unwrap_or_default(),
         if_none_match: header("if-none-match").unwrap_or_default(),
         body: Vec::new(),
