@@ -199,3 +199,107 @@ impl ListEncoder {
         }
     }
 }
+
+/// What the decoders of both encodings are tested with.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A list's items, what is around them, how it ended, and how many guesses were right.
+    pub(crate) type Guessed = (Vec<Vec<u8>>, Vec<u8>, Result<ListMeta, Error>, usize);
+
+    /// Decodes a list that comes in pieces; `guesses` are what the items are taken to be, in their order.
+    pub(crate) fn guessing(
+        encoding: Encoding,
+        pieces: &[&[u8]],
+        guesses: &[Vec<u8>],
+        limit: usize,
+    ) -> Guessed {
+        let mut decoder = ListDecoder::new(encoding, limit);
+        let (mut items, mut around, mut passed) = (Vec::new(), Vec::new(), 0);
+        let mut feed = |decoder: &mut ListDecoder| {
+            let mut next = 0;
+            for piece in pieces {
+                decoder.push(piece)?;
+                loop {
+                    if let Some(guess) = guesses.get(next).filter(|_| decoder.is_between_items()) {
+                        match decoder.pass(guess) {
+                            Skip::Whole => {
+                                items.push(guess.clone());
+                                (next, passed) = (next + 1, passed + 1);
+                                continue;
+                            }
+                            Skip::Open => break,
+                            Skip::Other => {}
+                        }
+                    }
+                    match decoder.part()? {
+                        None => break,
+                        Some(Part::Prefix(bytes) | Part::Suffix(bytes)) => {
+                            around.extend_from_slice(bytes);
+                        }
+                        Some(Part::Item(item)) => {
+                            let found = guesses.iter().position(|guess| guess == item);
+                            next = found.map_or(next + 1, |at| at + 1);
+                            items.push(item.to_vec());
+                        }
+                    }
+                }
+            }
+            Ok(())
+        };
+        let end = feed(&mut decoder).and_then(|()| decoder.finish());
+        (items, around, end, passed)
+    }
+
+    /// Whatever is guessed of a list, however it comes and whatever is wrong with it, it is the list that it is without a
+    /// guess. `longer` makes of an item something that begins like it.
+    pub(crate) fn same_whatever_was_guessed(
+        encoding: Encoding,
+        lists: &[(&str, &[u8])],
+        longer: fn(&[u8]) -> Vec<u8>,
+    ) {
+        let guessing = |pieces: &[&[u8]], guesses: &[Vec<u8>]| {
+            guessing(encoding, pieces, guesses, OBJECT_LIMIT)
+        };
+        for (name, list) in lists {
+            let (items, around, meta, _) = guessing(&[list], &[]);
+            assert!(meta.is_ok(), "{name}");
+            let halves: Vec<_> = items.iter().step_by(2).cloned().collect();
+            let mut altered = items.clone();
+            for (n, item) in altered.iter_mut().enumerate() {
+                let at = n * 31 % item.len();
+                item[at] ^= 4;
+            }
+            let mut shuffled = items.clone();
+            shuffled.reverse();
+            let longer = items.iter().map(|item| longer(item)).collect();
+            for guesses in &[items.clone(), halves, altered, shuffled, longer] {
+                for at in (0..list.len()).step_by(list.len() / 80 + 1) {
+                    let got = guessing(&[&list[..at], &list[at..]], guesses);
+                    assert!(
+                        (&got.0, &got.1, &got.2) == (&items, &around, &meta),
+                        "{name} at {at}"
+                    );
+                    // And with a byte changed, and in pieces.
+                    let mut wrong = list.to_vec();
+                    wrong[at] ^= 1;
+                    let slow = guessing(&[&wrong], &[]);
+                    let pieces: Vec<&[u8]> = wrong.chunks(1 + at % 700).collect();
+                    let got = guessing(&pieces, guesses);
+                    assert!(
+                        (&got.0, &got.2) == (&slow.0, &slow.2),
+                        "{name} changed at {at}: {:?} {:?}",
+                        got.2,
+                        slow.2
+                    );
+                }
+            }
+            let bytes: Vec<&[u8]> = list.chunks(1).collect();
+            for pieces in [&[*list][..], &bytes] {
+                let passed = guessing(pieces, &items).3;
+                assert_eq!(passed, items.len(), "{name}: all of them were right");
+            }
+        }
+    }
+}

@@ -326,7 +326,10 @@ impl ListEncoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::encoding::Encoding;
     use crate::wire::list::OBJECT_LIMIT;
+    use crate::wire::list::testing;
+    use crate::wire::list::testing::guessing;
 
     #[test]
     fn the_count_of_what_is_left_is_taken_out_wherever_it_stands() {
@@ -452,94 +455,11 @@ mod tests {
         }
     }
 
-    /// Items, the rest, and how it ended; `guesses` are what the items are taken to be, in their order.
-    fn guessing(
-        pieces: &[&[u8]],
-        guesses: &[Vec<u8>],
-        limit: usize,
-    ) -> (Vec<Vec<u8>>, Vec<u8>, Result<ListMeta, Error>, usize) {
-        let mut decoder = ListDecoder::new(limit);
-        let (mut items, mut around, mut passed) = (Vec::new(), Vec::new(), 0);
-        let mut feed = |decoder: &mut ListDecoder| {
-            let mut next = 0;
-            for piece in pieces {
-                decoder.push(piece)?;
-                loop {
-                    if let Some(guess) = guesses.get(next) {
-                        match decoder.pass(guess) {
-                            Skip::Whole => {
-                                items.push(guess.clone());
-                                (next, passed) = (next + 1, passed + 1);
-                                continue;
-                            }
-                            Skip::Open => break,
-                            Skip::Other => {}
-                        }
-                    }
-                    match decoder.part()? {
-                        None => break,
-                        Some(Part::Prefix(bytes) | Part::Suffix(bytes)) => {
-                            around.extend_from_slice(bytes);
-                        }
-                        Some(Part::Item(item)) => {
-                            let found = guesses.iter().position(|guess| guess == item);
-                            next = found.map_or(next + 1, |at| at + 1);
-                            items.push(item.to_vec());
-                        }
-                    }
-                }
-            }
-            Ok(())
-        };
-        let end = feed(&mut decoder).and_then(|()| decoder.finish());
-        (items, around, end, passed)
-    }
-
     #[test]
     fn a_list_is_the_same_whatever_was_guessed() {
-        for (name, list) in LISTS {
-            let (items, around, meta, _) = guessing(&[list], &[], OBJECT_LIMIT);
-            assert!(meta.is_ok(), "{name}");
-            let halves: Vec<_> = items.iter().step_by(2).cloned().collect();
-            let mut altered = items.clone();
-            for (n, item) in altered.iter_mut().enumerate() {
-                let at = n * 31 % item.len();
-                item[at] ^= 4;
-            }
-            let mut shuffled = items.clone();
-            shuffled.reverse();
-            // They go on where the objects end.
-            let longer = items.iter().map(|item| {
-                let inner = &item[..item.len() - 1];
-                [inner, b",\"a\":{}}"].concat()
-            });
-            let guessed = [items.clone(), halves, altered, shuffled, longer.collect()];
-            let stride = list.len() / 80 + 1;
-            for guesses in &guessed {
-                for at in (0..list.len()).step_by(stride) {
-                    let got = guessing(&[&list[..at], &list[at..]], guesses, OBJECT_LIMIT);
-                    assert!(
-                        (&got.0, &got.1, &got.2) == (&items, &around, &meta),
-                        "{name} at {at}"
-                    );
-                    // And with a byte changed, in the list and in pieces, it is what it is without a guess.
-                    let mut wrong = list.to_vec();
-                    wrong[at] ^= 1;
-                    let slow = guessing(&[&wrong], &[], OBJECT_LIMIT);
-                    let pieces: Vec<&[u8]> = wrong.chunks(1 + at % 700).collect();
-                    let got = guessing(&pieces, guesses, OBJECT_LIMIT);
-                    assert!(
-                        (&got.0, &got.2) == (&slow.0, &slow.2),
-                        "{name} changed at {at}"
-                    );
-                }
-            }
-            let bytes: Vec<&[u8]> = list.chunks(1).collect();
-            for pieces in [&[list][..], &bytes] {
-                let passed = guessing(pieces, &items, OBJECT_LIMIT).3;
-                assert_eq!(passed, items.len(), "{name}: all of them were right");
-            }
-        }
+        // They go on where the objects end.
+        let longer = |item: &[u8]| [&item[..item.len() - 1], b",\"a\":{}}"].concat();
+        testing::same_whatever_was_guessed(Encoding::Json, &LISTS, longer);
     }
 
     #[test]
@@ -548,12 +468,12 @@ mod tests {
         let text = format!("{{\"items\":[{item},12,{{}} ,{{}}]}}");
         let pieces: Vec<&[u8]> = text.as_bytes().chunks(1000).collect();
         let guesses = [item.as_str(), "1", "{}", "{}"].map(|text| text.as_bytes().to_vec());
-        let slow = guessing(&[text.as_bytes()], &[], OBJECT_LIMIT);
+        let slow = guessing(Encoding::Json, &[text.as_bytes()], &[], OBJECT_LIMIT);
         for pieces in [&[text.as_bytes()][..], &pieces] {
-            let (items, _, meta, _) = guessing(pieces, &guesses, OBJECT_LIMIT);
+            let (items, _, meta, _) = guessing(Encoding::Json, pieces, &guesses, OBJECT_LIMIT);
             assert_eq!((items, meta), (slow.0.clone(), slow.2.clone()));
             let limit = ENVELOPE_LIMIT;
-            let (_, _, meta, passed) = guessing(pieces, &guesses, limit);
+            let (_, _, meta, passed) = guessing(Encoding::Json, pieces, &guesses, limit);
             assert_eq!((meta, passed), (Err(Error::TooLarge { limit }), 0));
         }
     }

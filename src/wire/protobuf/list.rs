@@ -373,7 +373,9 @@ pub fn item_len(len: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::encoding::Encoding;
     use crate::wire::list::OBJECT_LIMIT;
+    use crate::wire::list::testing;
 
     macro_rules! golden {
         ($($name:literal),*) => {
@@ -539,82 +541,10 @@ mod tests {
         }
     }
 
-    /// Items, what is around them, and how it ended; `guesses` are what the items are taken to be, in their order.
-    fn guessing(
-        pieces: &[&[u8]],
-        guesses: &[Vec<u8>],
-    ) -> (Vec<Vec<u8>>, Vec<u8>, Result<ListMeta, Error>, usize) {
-        let mut decoder = ListDecoder::new(OBJECT_LIMIT);
-        let (mut items, mut around, mut passed) = (Vec::new(), Vec::new(), 0);
-        let mut feed = |decoder: &mut ListDecoder| {
-            let mut next = 0;
-            for piece in pieces {
-                decoder.push(piece)?;
-                loop {
-                    if let Some(guess) = guesses.get(next).filter(|_| decoder.is_between_items()) {
-                        match decoder.pass(guess) {
-                            Skip::Whole => {
-                                items.push(guess.clone());
-                                (next, passed) = (next + 1, passed + 1);
-                                continue;
-                            }
-                            Skip::Open => break,
-                            Skip::Other => {}
-                        }
-                    }
-                    match decoder.part()? {
-                        None => break,
-                        Some(Part::Prefix(bytes) | Part::Suffix(bytes)) => {
-                            around.extend_from_slice(bytes);
-                        }
-                        Some(Part::Item(item)) => {
-                            let found = guesses.iter().position(|guess| guess == item);
-                            next = found.map_or(next + 1, |at| at + 1);
-                            items.push(item.to_vec());
-                        }
-                    }
-                }
-            }
-            Ok(())
-        };
-        let end = feed(&mut decoder).and_then(|()| decoder.finish());
-        (items, around, end, passed)
-    }
-
     #[test]
     fn a_list_is_the_same_whatever_was_guessed() {
-        for (name, list) in LISTS {
-            let (items, around, meta, _) = guessing(&[list], &[]);
-            assert!(meta.is_ok(), "{name}");
-            let halves: Vec<_> = items.iter().step_by(2).cloned().collect();
-            let mut altered = items.clone();
-            for (n, item) in altered.iter_mut().enumerate() {
-                let at = n * 31 % item.len();
-                item[at] ^= 4;
-            }
-            let mut shuffled = items.clone();
-            shuffled.reverse();
-            let longer = items.iter().map(|item| [item, &b"more"[..]].concat());
-            for guesses in &[items.clone(), halves, altered, shuffled, longer.collect()] {
-                for at in (0..list.len()).step_by(list.len() / 80 + 1) {
-                    let got = guessing(&[&list[..at], &list[at..]], guesses);
-                    assert!(
-                        (&got.0, &got.1, &got.2) == (&items, &around, &meta),
-                        "{name} at {at}"
-                    );
-                    let mut wrong = list.to_vec();
-                    wrong[at] ^= 1;
-                    let slow = guessing(&[&wrong], &[]);
-                    let pieces: Vec<&[u8]> = wrong.chunks(1 + at % 700).collect();
-                    let got = guessing(&pieces, guesses);
-                    // Where it is no list, how many items were told before does not matter.
-                    let same = got.2 == slow.2 && (slow.2.is_err() || got.0 == slow.0);
-                    assert!(same, "{name} changed at {at}: {:?} {:?}", got.2, slow.2);
-                }
-            }
-            let passed = guessing(&[list], &items).3;
-            assert_eq!(passed, items.len(), "{name}: all of them were right");
-        }
+        let longer = |item: &[u8]| [item, &b"more"[..]].concat();
+        testing::same_whatever_was_guessed(Encoding::Protobuf, &LISTS, longer);
     }
 
     #[test]
