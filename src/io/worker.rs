@@ -1,48 +1,92 @@
 //! The one blocking thread: syncs to flash and name lookups. It starts with its first job.
 
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::OnceLock;
-use std::sync::mpsc;
+use std::sync::PoisonError;
 use std::thread;
 
 use smol::channel;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// The jobs that wait for the thread. No `mpsc`, which brings the code of three kinds of channels for each type.
+#[derive(Default)]
+struct Queue {
+    jobs: Mutex<VecDeque<Job>>,
+    came: Condvar,
+}
+
 /// Runs `job` on the worker, jobs in the order they came. Dropping the future leaves the job to run.
 pub async fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
-    let (done, result) = channel::bounded(1);
-    let job: Job = Box::new(move || {
-        // Nobody waits for it any more: the result is nobody's.
-        let _ = done.try_send(job());
-    });
-    let job = match jobs() {
-        Some(jobs) => jobs.send(job).err().map(|refused| refused.0),
-        None => Some(job),
-    };
-    // Without a thread (the process is at its limit) the job is done here: late is better than never.
-    if let Some(job) = job {
-        job();
-    }
-    match result.recv().await {
-        Ok(value) => value,
-        // The sender lives in the job, which runs exactly once, unless it panicked; then so does who waits for it.
-        Err(_) => panic!("a job of the worker thread panicked"),
+    let result = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&result);
+    done(Box::new(move || {
+        let value = job();
+        *lock(&slot) = Some(value);
+    }))
+    .await;
+    let value = lock(&result).take();
+    match value {
+        Some(value) => value,
+        // A job runs exactly once, unless it panicked; then so does who waits for it.
+        None => panic!("a job of the worker thread panicked"),
     }
 }
 
-fn jobs() -> Option<&'static mpsc::Sender<Job>> {
-    static JOBS: OnceLock<Option<mpsc::Sender<Job>>> = OnceLock::new();
-    JOBS.get_or_init(|| {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let body = move || queue.into_iter().for_each(|job| job());
-        thread::Builder::new()
+/// Ready when the job was done or has panicked.
+async fn done(job: Job) {
+    let (done, ended) = channel::bounded::<()>(1);
+    let job: Job = Box::new(move || {
+        job();
+        // Dropped at the end, panic or not: that is what is waited for.
+        drop(done);
+    });
+    match queue() {
+        Some(queue) => {
+            lock(&queue.jobs).push_back(job);
+            queue.came.notify_one();
+        }
+        // Without a thread (the process is at its limit) the job is done here: late is better than never.
+        None => job(),
+    }
+    let _ = ended.recv().await;
+}
+
+fn queue() -> Option<&'static Queue> {
+    static QUEUE: OnceLock<Option<Arc<Queue>>> = OnceLock::new();
+    let queue = QUEUE.get_or_init(|| {
+        let queue = Arc::<Queue>::default();
+        let theirs = Arc::clone(&queue);
+        let thread = thread::Builder::new()
             .name("toono-worker".into())
             .stack_size(128 << 10)
-            .spawn(body)
-            .ok()
-            .map(|_| jobs)
-    })
-    .as_ref()
+            .spawn(move || work(&theirs));
+        thread.ok().map(|_| queue)
+    });
+    queue.as_deref()
+}
+
+/// Does the jobs as they come, for ever.
+fn work(queue: &Queue) {
+    loop {
+        let jobs = queue
+            .came
+            .wait_while(lock(&queue.jobs), |jobs| jobs.is_empty());
+        let job = jobs.unwrap_or_else(PoisonError::into_inner).pop_front();
+        // Where panics unwind, one ends its job and not those behind it.
+        let _ = job.map(|job| catch_unwind(AssertUnwindSafe(job)));
+    }
+}
+
+/// No job runs while one of these locks is held, so a panic leaves nothing half done in them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! The file is TOML, flat: every flag of `toono agent` is a key of the same name, a flag that may be given several times an
 //! array. What was said on the command line wins over the file, key by key.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -90,24 +89,32 @@ impl std::error::Error for Complaint {}
 /// All that was said, by key.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    values: BTreeMap<&'static str, Vec<Value>>,
+    /// A key's own in their order; there are a dozen keys.
+    values: Vec<(&'static str, Vec<Value>)>,
 }
 
 impl Settings {
     /// A value of the command line.
     pub fn flag(&mut self, key: &'static str, text: impl Into<String>) {
-        self.values.entry(key).or_default().push(Value {
+        self.add(Value {
             key,
             text: text.into(),
             origin: Origin::Flag,
         });
     }
 
+    fn add(&mut self, value: Value) {
+        match self.values.iter_mut().find(|(key, _)| *key == value.key) {
+            Some((_, values)) => values.push(value),
+            None => self.values.push((value.key, vec![value])),
+        }
+    }
+
     /// Adds what a file says and the command line does not. `keys` are those there are.
     pub fn read(&mut self, path: &Path, keys: &[&'static str]) -> Result<(), Complaint> {
         let name: Rc<str> = path.display().to_string().into();
         let text = read(path)?;
-        let mut said = BTreeMap::<&'static str, Vec<Value>>::new();
+        let mut said = Self::default();
         for (key, text, line) in pairs(&text).map_err(|(line, why)| {
             Complaint::about(format!("{name}:{line}"), format!("is not TOML: {why}"))
         })? {
@@ -118,15 +125,14 @@ impl Settings {
                     format!("there is no such key; there are {known}"),
                 ));
             };
-            said.entry(key).or_default().push(Value {
+            said.add(Value {
                 key,
                 text,
                 origin: Origin::File(Rc::clone(&name), line),
             });
         }
-        for (key, values) in said {
-            self.values.entry(key).or_insert(values);
-        }
+        said.values.retain(|(key, _)| self.all(key).is_empty());
+        self.values.append(&mut said.values);
         Ok(())
     }
 
@@ -141,7 +147,8 @@ impl Settings {
 
     /// The values of a key, in their order.
     pub fn all(&self, key: &'static str) -> &[Value] {
-        self.values.get(key).map_or(&[], Vec::as_slice)
+        let held = self.values.iter().find(|(held, _)| *held == key);
+        held.map_or(&[], |(_, values)| values)
     }
 }
 

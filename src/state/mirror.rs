@@ -22,7 +22,6 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::rc::Weak;
 use std::sync::Arc;
@@ -39,6 +38,7 @@ use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::order;
 use crate::k8s::resource::GroupVersionResource;
+use crate::state::mirror::logs::Logs;
 use crate::wire::list::ListMeta;
 
 pub use crate::state::mirror::cursor::Change;
@@ -63,6 +63,7 @@ mod error;
 mod guesses;
 mod index;
 mod log;
+mod logs;
 #[cfg(test)]
 mod model;
 mod reader;
@@ -163,7 +164,7 @@ pub(crate) struct Shared {
 /// All collections that this node remembers.
 pub struct Mirror {
     shared: Rc<Shared>,
-    logs: RefCell<BTreeMap<Collection, Rc<Log>>>,
+    logs: RefCell<Logs>,
     /// The number of the next file.
     next: Cell<u32>,
     /// How often a collection was asked for.
@@ -241,7 +242,7 @@ impl Mirror {
             Rc::clone(&self.shared),
             sync_window,
         ));
-        self.logs.borrow_mut().insert(name.clone(), Rc::clone(&log));
+        self.logs.borrow_mut().insert(Rc::clone(&log));
         Ok(log)
     }
 
@@ -263,7 +264,8 @@ impl Mirror {
         let names: Vec<Collection> = self
             .logs
             .borrow()
-            .keys()
+            .iter()
+            .map(|log| log.name())
             .filter(|held| wanted(held))
             .cloned()
             .collect();
@@ -305,7 +307,7 @@ impl Mirror {
             let idle = log.close_if_idle(now);
             next = [next, due, idle].into_iter().flatten().min();
         }
-        self.logs.borrow_mut().retain(|_, log| !log.is_gone());
+        self.logs.borrow_mut().sweep();
         if self.shared.removed.replace(false) {
             self.shared.sync_dir().await;
         }
@@ -333,18 +335,18 @@ impl Mirror {
         let logs = self.logs.borrow();
         Stats {
             collections: logs.len(),
-            objects: logs.values().map(|log| log.len()).sum(),
-            file_bytes: logs.values().map(|log| log.file_bytes()).sum(),
+            objects: logs.iter().map(|log| log.len()).sum(),
+            file_bytes: logs.iter().map(|log| log.file_bytes()).sum(),
             written_bytes: self.shared.written.get(),
             syncs: self.shared.syncs.get(),
             evicted: self.shared.evicted.get(),
-            failing: logs.values().filter(|log| log.is_failing()).count(),
+            failing: logs.iter().filter(|log| log.is_failing()).count(),
         }
     }
 
     /// The log with its index; none, and the file gone, when it is damaged. An error passes: no descriptor was free.
     fn loaded(&self, name: &Collection) -> Result<Option<Rc<Log>>, Error> {
-        let Some(log) = self.logs.borrow().get(name).cloned() else {
+        let Some(log) = self.logs.borrow().find(name).cloned() else {
             return Ok(None);
         };
         self.uses.set(self.uses.get().wrapping_add(1));
@@ -382,8 +384,8 @@ impl Mirror {
                 }
                 Some((name, _)) => {
                     let shared = Rc::clone(&self.shared);
-                    let log = Log::found(name.clone(), file_name, shared, self.sync_window, size);
-                    if let Some(older) = self.logs.borrow_mut().insert(name, Rc::new(log)) {
+                    let log = Log::found(name, file_name, shared, self.sync_window, size);
+                    if let Some(older) = self.logs.borrow_mut().insert(Rc::new(log)) {
                         older.forget();
                     }
                 }
@@ -398,7 +400,7 @@ impl Mirror {
 
     /// All logs, read or not.
     pub fn logs(&self) -> Vec<Rc<Log>> {
-        self.logs.borrow().values().cloned().collect()
+        self.logs.borrow().to_vec()
     }
 }
 

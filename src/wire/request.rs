@@ -3,8 +3,6 @@
 //! The rules are those of `k8s.io/apiserver/pkg/endpoints/request` (kubernetes-wire 1.1 and 1.2). Reading never fails: what
 //! names no resource is a non-resource request, and goes to the cloud as it came.
 
-use std::collections::BTreeSet;
-
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::encoding::Encoding;
@@ -259,20 +257,23 @@ impl Options {
     /// Reads a query; of a parameter that comes twice, the first counts.
     pub fn parse(query: &str) -> Self {
         let mut options = Self::default();
-        let mut seen = BTreeSet::new();
+        let mut seen = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode_query(name), decode_query(value));
             if seen.contains(&name) {
                 continue;
             }
-            options.set(&name, value);
-            seen.insert(name);
+            // Only what is known is remembered, so that many names cost no more than they are.
+            if options.set(&name, value) {
+                seen.push(name);
+            }
         }
         options
     }
 
-    fn set(&mut self, name: &str, value: String) {
+    /// Sets what the parameter is; whether it is one that is known.
+    fn set(&mut self, name: &str, value: String) -> bool {
         let number = |value: &str| value.parse::<u64>().ok();
         match name {
             "labelSelector" => self.label_selector = Some(value),
@@ -298,8 +299,12 @@ impl Options {
             "watch" => self.watch = is_true(&value),
             // A deadline of the whole request; it does not change what is answered.
             "timeout" => {}
-            _ => self.unknown.push(name.to_owned()),
+            _ => {
+                self.unknown.push(name.to_owned());
+                return false;
+            }
         }
+        true
     }
 }
 

@@ -34,7 +34,7 @@ impl Mirror {
     fn make_room(&self, log: &Log, size: u64) -> bool {
         let mut others: Vec<Rc<Log>> = {
             let logs = self.logs.borrow();
-            let others = logs.values().filter(|other| !std::ptr::eq(&***other, log));
+            let others = logs.iter().filter(|other| !std::ptr::eq(&***other, log));
             others.cloned().collect()
         };
         let held: u64 = others.iter().map(|other| other.file_bytes()).sum();
@@ -123,8 +123,8 @@ mod tests {
         let all = ["pods", "a", "b", "c", "secrets"];
         let held = all.into_iter().filter(|resource| {
             let logs = mirror.logs.borrow();
-            logs.contains_key(&testing::collection(resource))
-                && logs[&testing::collection(resource)].file_bytes() > 0
+            let log = logs.find(&testing::collection(resource));
+            log.is_some_and(|log| log.file_bytes() > 0)
         });
         held.collect()
     }

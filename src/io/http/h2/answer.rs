@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
@@ -34,8 +33,8 @@ pub(super) struct Windows {
     settling: Cell<bool>,
     /// The shortest time that an answer took to begin.
     round: Cell<Duration>,
-    /// The streams that run, by number.
-    flows: RefCell<BTreeMap<u32, FlowControl>>,
+    /// The streams that run, and their numbers; a server allows a few hundred.
+    flows: RefCell<Vec<(u32, FlowControl)>>,
 }
 
 impl Default for Windows {
@@ -69,11 +68,11 @@ impl Windows {
                 let whole = flow.available_capacity().saturating_add(taken);
                 u32::try_from(whole) == Ok(told)
             };
-            if flows.values().any(taken_up) {
+            if flows.iter().any(|(_, flow)| taken_up(flow)) {
                 self.settling.set(false);
                 // `h2` gives back room when half of a window has been read. Of a smaller window that may be all: the server
                 // would wait for room and we for bytes, for ever. Giving back nothing makes it look again.
-                for flow in flows.values_mut() {
+                for (_, flow) in flows.iter_mut() {
                     // Fails only on more than was received.
                     let _ = flow.release_capacity(0);
                 }
@@ -107,7 +106,7 @@ impl Answer {
     pub(super) fn new(mut stream: RecvStream, headers: &HeaderMap, active: Active) -> Self {
         let flow = stream.flow_control().clone();
         let mut flows = active.state.windows.flows.borrow_mut();
-        flows.insert(stream.stream_id().as_u32(), flow);
+        flows.push((stream.stream_id().as_u32(), flow));
         drop(flows);
         // What is compressed, or has a length, was made before it was sent.
         let whole =
@@ -126,7 +125,8 @@ impl Drop for Answer {
     fn drop(&mut self) {
         // The last handle of a stream ends it.
         let number = self.stream.stream_id().as_u32();
-        self.active.state.windows.flows.borrow_mut().remove(&number);
+        let mut flows = self.active.state.windows.flows.borrow_mut();
+        flows.retain(|(held, _)| *held != number);
     }
 }
 
