@@ -33,12 +33,14 @@ pub mod k8s {
 /// Codecs: bytes to words and back; push parsers; no I/O.
 pub mod wire {
     mod buffer;
+    pub mod endpointslice;
     pub mod error;
     pub mod field;
     pub mod json;
     pub mod list;
     pub mod media;
     pub mod object;
+    pub mod podstatus;
     pub mod protobuf;
     pub mod record;
     pub mod request;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::wire::error::Error;
 
+pub mod endpointslice;
 pub mod list;
 pub mod object;
 pub mod watch;
@@ -320,10 +321,20 @@ pub struct Members<'a> {
     key: &'a [u8],
     begun: usize,
     failed: bool,
+    opens: u8,
 }
 
 /// Goes through the members of the object that `bytes` begin with.
 pub fn members(bytes: &[u8]) -> Members<'_> {
+    opened(bytes, b'{')
+}
+
+/// Goes through the elements of the array that `bytes` begin with.
+pub fn elements(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], Error>> {
+    opened(bytes, b'[').map(|pair| pair.map(|(_, value)| value))
+}
+
+fn opened(bytes: &[u8], opens: u8) -> Members<'_> {
     Members {
         bytes,
         scanner: Scanner::new(1),
@@ -331,6 +342,7 @@ pub fn members(bytes: &[u8]) -> Members<'_> {
         key: b"",
         begun: 0,
         failed: false,
+        opens,
     }
 }
 
@@ -343,9 +355,9 @@ impl<'a> Iterator for Members<'a> {
         }
         loop {
             match self.scanner.next(self.bytes, &mut self.at) {
-                Ok(Some(Mark::Begins(here, 0))) if self.bytes.get(here) != Some(&b'{') => {
+                Ok(Some(Mark::Begins(here, 0))) if self.bytes.get(here) != Some(&self.opens) => {
                     self.failed = true;
-                    return Some(Err(Error::malformed("not a JSON object")));
+                    return Some(Err(Error::malformed("not a JSON object or array")));
                 }
                 Ok(Some(Mark::KeyBegins(here, _) | Mark::Begins(here, 1))) => self.begun = here,
                 Ok(Some(Mark::KeyEnds(after, _))) => {
@@ -542,6 +554,19 @@ mod tests {
         assert_eq!(all, expected);
         assert!(members(b"[1]").next().is_some_and(|first| first.is_err()));
         assert_eq!(members(b"{\"a\":1").last(), Some(Err(Error::Truncated)));
+    }
+
+    #[test]
+    fn elements_are_cut_out_as_they_stand() {
+        let of = |bytes| -> Result<Vec<&[u8]>, Error> { elements(bytes).collect() };
+        assert_eq!(
+            of(b"[ 1, {\"a\":[2]} ,[3,4],\"],\"]"),
+            Ok(vec![&b"1"[..], b"{\"a\":[2]}", b"[3,4]", b"\"],\""])
+        );
+        assert_eq!(of(b"[]"), Ok(Vec::new()));
+        for bad in [&b"{}"[..], b"null", b"[1", b"[1,]", b""] {
+            assert!(of(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
     }
 
     #[test]
