@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, protobuf, list, watch, flash records | I/O, async, a clock |
-//! | [`rule`] | decisions: route, health, filter, retention, writes | I/O, async, a clock |
+//! | [`rule`] | decisions: route, health, filter, retention, writes, endpoints | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
@@ -52,6 +52,7 @@ pub mod wire {
 /// Decisions: pure functions and step machines; `now` is an argument.
 pub mod rule {
     pub mod backoff;
+    pub mod endpoint;
     pub mod filter;
     pub mod health;
     pub mod retention;
