@@ -62,6 +62,7 @@ pub mod rule {
 
 /// Drivers: one kind of I/O each; they know no Kubernetes.
 pub mod io {
+    pub mod boot;
     pub mod crypto;
     pub mod flash;
     pub mod gzip;

@@ -16,6 +16,7 @@ mod homecoming;
 mod hostile;
 mod leaving;
 mod lists;
+mod live;
 mod operator;
 mod sealed;
 mod servers;

@@ -16,6 +16,7 @@ use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
+use crate::role::agent::live;
 use crate::role::agent::reply;
 use crate::role::agent::view::View;
 use crate::rule::health::Health;
@@ -66,7 +67,8 @@ fn all(
     let log = best(agent, asked, collection)?;
     let told = log.told().ok_or_else(|| unknown(asked))?;
     check_version(asked, &log, told)?;
-    let view = View::new(&agent.chain, collection, log.name())?;
+    let mut view = View::new(&agent.chain, collection, log.name())?;
+    view.through(agent.live.of(log.name()));
     let of = log.type_meta().ok_or_else(|| unknown(asked))?;
     let Some(mut snapshot) = log.snapshot().map_err(|error| damaged(&error))? else {
         return Err(unknown(asked));
@@ -94,6 +96,7 @@ fn all(
         encoder.start(&mut out);
         while let Some(stored) = snapshot.next() {
             let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
+            let stored = view.shown(stored);
             if view.admits(&stored.key, &stored.object) {
                 encoder.item(&shape.item(&stored), &mut out);
             }
@@ -116,6 +119,7 @@ async fn measure(mut snapshot: Snapshot, view: &View, shape: Shape) -> Result<u6
     let (mut items, mut read) = (0, 0);
     while let Some(stored) = snapshot.next() {
         let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
+        let stored = view.shown(stored);
         if view.admits(&stored.key, &stored.object) {
             items += list::item_len(shape.item(&stored).len());
         }
@@ -212,6 +216,7 @@ pub fn one(
                     refused = Some(of.encoding);
                     continue;
                 };
+                let stored = live::shown(agent.live.of(collection).as_ref(), stored);
                 let mut object = shape.alone(stored, &of);
                 if of.encoding == Encoding::Json {
                     object.push(b'\n');
