@@ -316,6 +316,60 @@ fn an_agent_that_starts_again_without_a_reboot_changes_nothing_that_is_not_told(
 }
 
 #[test]
+fn an_agent_that_starts_again_in_a_boot_without_the_line_waits_to_be_told_again() {
+    let (mut scene, version) = served();
+    start_cut_off(&mut scene, true);
+    let moved = came_back("10.42.0.77", "10.42.0.1", true);
+    refused(&scene, "p1", &moved);
+    let half = are([
+        ("10.42.0.77", true),
+        ("10.42.0.2", false),
+        ("10.42.1.3", true),
+    ]);
+    assert_eq!(listed(&scene), half);
+    start_cut_off(&mut scene, false);
+    let mut watch = watch_after(&scene, SLICES, version);
+    let dead = are([
+        ("10.42.0.1", false),
+        ("10.42.0.2", false),
+        ("10.42.1.3", true),
+    ]);
+    assert_eq!(modified(&mut watch, version), dead);
+    refused(&scene, "p1", &moved);
+    assert_eq!(modified(&mut watch, version), half);
+}
+
+#[test]
+fn a_line_that_comes_and_goes_shows_what_was_said_last() {
+    let (scene, version) = served();
+    scene.cut_off(Mode::Refuse);
+    let mut watch = watch_after(&scene, SLICES, version);
+    let status = came_back("10.42.0.77", "10.42.0.1", true);
+    let as_before = are([
+        ("10.42.0.1", true),
+        ("10.42.0.2", true),
+        ("10.42.1.3", true),
+    ]);
+    let moved = are([
+        ("10.42.0.77", true),
+        ("10.42.0.2", true),
+        ("10.42.1.3", true),
+    ]);
+    refused(&scene, "p1", &status);
+    assert_eq!(modified(&mut watch, version), moved);
+    for _ in 0..2 {
+        scene.restore();
+        // Another change of the slice, by a cloud that has not been told yet.
+        let later = put_slice(&scene, "web-1", "IPv4", &BEFORE);
+        assert_eq!(modified(&mut watch, later), as_before);
+        scene.cut_off(Mode::Refuse);
+        assert_eq!(listed(&scene), as_before);
+        refused(&scene, "p1", &status);
+        assert_eq!(modified(&mut watch, later), moved);
+    }
+}
+
+#[test]
 fn a_node_that_boots_with_the_line_shows_what_the_cloud_has_also_when_it_is_cut_later() {
     let (mut scene, _) = served();
     let online = scene.client().list(SLICES);
