@@ -17,6 +17,7 @@ mod hostile;
 mod kubelet;
 mod leaving;
 mod lists;
+mod live;
 mod operator;
 mod sealed;
 mod servers;
