@@ -16,6 +16,8 @@ mod homecoming;
 mod hostile;
 mod leaving;
 mod lists;
+#[path = "model/run.rs"]
+mod model;
 mod operator;
 mod sealed;
 mod servers;
