@@ -211,3 +211,61 @@ fn every_watch_comes_back_to_a_server_that_allows_few_streams() {
         }
     }
 }
+
+#[test]
+fn a_server_that_went_back_behind_what_a_list_said_is_found_out() {
+    let scene = scene();
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "a", &[], "x"));
+    let path = "/api/v1/namespaces/edge/configmaps";
+    let version = scene.client().list(path).version();
+    let mut watch = scene
+        .client()
+        .watching(&format!("{path}?watch=true&resourceVersion={version}"));
+    scene.server.skip_versions(1);
+    let backup = scene.server.backup();
+    scene.server.skip_versions(2);
+    // The mirror holds what the list shows, and remembers its version.
+    assert_eq!(scene.client().list(path).version(), version + 3);
+    scene.server.restore(&backup);
+    scene.server.disconnect();
+    assert_eq!(scene.client().list(path).version(), version + 1);
+    assert_eq!(watch.change().event, "ERROR");
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "b", &[], "x"));
+    let mut watch = scene.client().watching(&format!(
+        "{path}?watch=true&resourceVersion={}",
+        version + 1
+    ));
+    assert_eq!(watch.change().name(), "b");
+}
+
+#[test]
+fn who_lists_while_cut_off_can_watch_from_there_though_a_broader_collection_is_ahead() {
+    let mut scene = scene();
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "a", &[], "x"));
+    let (narrow, broad) = ("/api/v1/namespaces/edge/configmaps", "/api/v1/configmaps");
+    let version = scene.client().list(narrow).version();
+    scene.kill();
+    scene.start();
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "b", &[], "x"));
+    assert_eq!(scene.client().list(broad).version(), version + 1);
+    scene.cut_off(Mode::Refuse);
+    let listed = scene.client().list(narrow).version();
+    let mut watch = scene
+        .client()
+        .watching(&format!("{narrow}?watch=true&resourceVersion={listed}"));
+    // What the list showed and what was missed: each once, the deletion too.
+    scene.server.delete(&CONFIGMAPS, "edge", "b");
+    scene.server.delete(&CONFIGMAPS, "edge", "a");
+    scene.server.compact();
+    scene.restore();
+    let deleted = watch.change();
+    assert_eq!((deleted.event.as_str(), deleted.name()), ("DELETED", "a"));
+}

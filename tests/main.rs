@@ -18,6 +18,8 @@ mod kubelet;
 mod leaving;
 mod lists;
 mod live;
+#[path = "model/run.rs"]
+mod model;
 mod operator;
 mod sealed;
 mod servers;

@@ -203,7 +203,13 @@ impl ListEncoder {
 /// What the decoders of both encodings are tested with.
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::*;
+    use crate::k8s::encoding::Encoding;
+    use crate::wire::error::Error;
+    use crate::wire::json::Skip;
+    use crate::wire::list::ListDecoder;
+    use crate::wire::list::ListMeta;
+    use crate::wire::list::OBJECT_LIMIT;
+    use crate::wire::list::Part;
 
     /// A list's items, what is around them, how it ended, and how many guesses were right.
     pub(crate) type Guessed = (Vec<Vec<u8>>, Vec<u8>, Result<ListMeta, Error>, usize);

@@ -12,6 +12,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use super::protobuf;
+pub use watch::Event;
 pub use watch::Next;
 pub use watch::Watch;
 

@@ -156,7 +156,9 @@ impl Scene {
             ("--state-dir", file("state")),
             ("--log-level", "debug".to_owned()),
         ] {
-            arguments.extend([flag.to_owned(), value]);
+            if !self.extra.iter().any(|argument| argument == flag) {
+                arguments.extend([flag.to_owned(), value]);
+            }
         }
         if !self.extra.iter().any(|argument| argument == "--token-file") {
             arguments.extend(["--cert".to_owned(), file("own.crt")]);
@@ -340,6 +342,12 @@ impl Scene {
             .lock()
             .expect("no thread panics with the lock held")
             .clone()
+    }
+
+    /// Reads what the agent has logged so far.
+    pub fn heard<T>(&self, read: impl FnOnce(&[String]) -> T) -> T {
+        let log = self.agent().log.lock();
+        read(&log.expect("no thread panics with the lock held"))
     }
 
     /// The agent's open descriptors.

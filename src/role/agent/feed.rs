@@ -221,7 +221,7 @@ impl Feed<'_> {
                 "the list has no version or no kind",
             )));
         };
-        if log.complete().is_some_and(|complete| version < complete) {
+        if log.ahead().is_some_and(|known| version < known) {
             log::warn!(
                 "{collection}: the server's versions went back to {version}; the mirror starts anew"
             );

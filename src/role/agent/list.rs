@@ -62,10 +62,9 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         return agent.cut_off(asked);
     };
     // Before the request goes: what comes to the log while the list is on its way is no sign of another history.
-    let before = agent
-        .mirror
-        .find(&collection)
-        .and_then(|log| log.complete());
+    let known = agent.mirror.find(&collection);
+    let before = known.as_ref().and_then(|log| log.ahead());
+    let jumps = known.map(|log| log.jumps());
     let takes_gzip = accepts_gzip(&request);
     // A form that only the cloud makes stays what was asked for.
     if asked.plain() || !agent.chain.is_empty() {
@@ -139,6 +138,7 @@ pub async fn list(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Res
         follower,
         guesses: held.filter(|_| asked.plain()).map(Guesses::new),
         before,
+        jumps,
         recent: asked.version() == Version::Recent,
         paged: asked.options().limit.is_some(),
     };
@@ -211,8 +211,10 @@ struct Copy {
     follower: Option<Rc<Follower>>,
     /// What the items probably are.
     guesses: Option<Guesses>,
-    /// What the log was complete at when the list was asked for.
+    /// What the log was known to be complete at when the list was asked for.
     before: Option<ResourceVersion>,
+    /// How many lists had moved it then.
+    jumps: Option<u32>,
     recent: bool,
     paged: bool,
 }
@@ -262,7 +264,7 @@ impl Copy {
         }
         if self.read {
             match decoder.finish() {
-                Ok(meta) => self.commit(&meta).await,
+                Ok(meta) => self.commit(&meta).await?,
                 Err(error) if self.raw => self.give_up(&error),
                 Err(error) => return Err(Error::upstream("read the list", &error)),
             }
@@ -304,7 +306,7 @@ impl Copy {
     }
 
     /// Makes the list what the mirror holds, if it is a whole one.
-    async fn commit(&mut self, meta: &ListMeta) {
+    async fn commit(&mut self, meta: &ListMeta) -> Result<(), Error> {
         let Some(mut writer) = self.log.take() else {
             // Somebody else feeds the log; whether it is of this history can be seen all the same.
             if let (Some(follower), Some(version)) = (&self.follower, meta.resource_version) {
@@ -313,23 +315,30 @@ impl Copy {
                 } else if self.plain && meta.continue_token.is_empty() && self.unheld.len() < UNHELD
                 {
                     self.catch_up(follower, version).await;
+                    // A later list has carried the log past this one: what this one shows and the log has never held would
+                    // never be said to be gone. Who gets no whole list asks again.
+                    let log = follower.log();
+                    let strange = |(key, version): &(ObjectKey, ResourceVersion)| {
+                        log.version_of(key.as_str()) != Some(*version)
+                    };
+                    if self.jumps.is_some_and(|jumps| jumps != log.jumps())
+                        && self.unheld.iter().any(strange)
+                    {
+                        return Err(Error::local("list", &"a later list has overtaken this one"));
+                    }
                 }
             }
-            return;
+            return Ok(());
         };
         let (Some(version), true) = (meta.resource_version, meta.continue_token.is_empty()) else {
-            return;
+            return Ok(());
         };
         let Some(kind) = meta.kind.strip_suffix("List") else {
-            return;
+            return Ok(());
         };
         let collection = &self.admitted.collection;
         let committed = async {
-            if writer
-                .log()
-                .complete()
-                .is_some_and(|complete| version < complete)
-            {
+            if writer.log().ahead().is_some_and(|known| version < known) {
                 // The server's versions went back (etcd restored): what is held is of another history. A list that asked for
                 // any version may just be old, and so may one that others have overtaken.
                 if self.recent && self.before.is_some_and(|before| version < before) {
@@ -349,6 +358,7 @@ impl Copy {
         if let Err(error) = committed.await {
             self.unmirrored(&error);
         }
+        Ok(())
     }
 
     /// Waits for a moment until the watch has brought what the list shows: what a client has seen must be found again when

@@ -32,6 +32,10 @@ use crate::wire::media::Shape;
 use crate::wire::record::Item;
 use crate::wire::request::Verb;
 
+/// How much later a broader collection must have been heard of to answer in place of the one that was asked for: more than
+/// two quiet streams of one server, with a bookmark a minute, differ by when the line goes.
+const STALE_SECONDS: u64 = 300;
+
 /// Bytes gathered before they are handed to the client's connection, and room for the object that is one too many.
 const CHUNK: usize = 60 << 10;
 const ROOM: usize = 64 << 10;
@@ -148,21 +152,39 @@ async fn measure(mut snapshot: Snapshot, view: &View, shape: Shape) -> Result<u6
     Ok(items)
 }
 
-/// The complete log that answers for `collection` in an encoding that is accepted: itself or a broader one, the one that
-/// knows the latest version.
+/// The complete log that answers for `collection` in an encoding that is accepted: its own, or, when that is missing or was
+/// left long ago, the broader one that knows the latest version.
+///
+/// Its own goes first though another may be ahead by what the line carried last: who was told more than it knows would never
+/// hear of the deletion of what it did not know, when a list brings it up. So one that was left long ago is given up when
+/// another answers in its place.
 pub fn best(agent: &Agent, asked: &Asked, collection: &Collection) -> Result<Rc<Log>, Status> {
-    let (mut other, mut refused) = (None, None);
+    let cut_off = agent.upstream.health() == Health::Unhealthy;
+    let (mut refused, mut other, mut latest) = (None, None, None::<Rc<Log>>);
     for log in agent.mirror.broader(collection) {
         let Some(of) = log.type_meta() else { continue };
-        if asked.hopes_for(of.encoding) {
-            return Ok(log);
-        }
-        match asked.shape(of.encoding) {
-            Some(_) => other = other.or(Some(log)),
-            None => refused = Some(of.encoding),
+        if asked.shape(of.encoding).is_none() {
+            refused = Some(of.encoding);
+        } else if !asked.hopes_for(of.encoding) {
+            other = other.or(Some(log));
+        } else if log.name() == collection {
+            let heard = latest.as_ref().map_or(0, |latest| latest.touched());
+            let left = log.touched() > 0 && heard.saturating_sub(log.touched()) > STALE_SECONDS;
+            if !(cut_off && left) {
+                return Ok(log);
+            }
+            if let Some(mut writer) = log.writer()
+                && let Err(error) = writer.reset()
+            {
+                log::warn!("{collection}: an old state can't be given up: {error}");
+            }
+        } else if latest.is_none() {
+            latest = Some(log);
         }
     }
-    other.ok_or_else(|| refused.map_or_else(|| unknown(asked), not_acceptable))
+    latest
+        .or(other)
+        .ok_or_else(|| refused.map_or_else(|| unknown(asked), not_acceptable))
 }
 
 /// A version that the mirror can't speak for gets the server's own answer (kubernetes-wire 3.6, rules 2 and 3).

@@ -98,35 +98,34 @@ pub async fn watch(agent: &Rc<Agent>, asked: &Asked, request: Request) -> Respon
     let ready = reader
         .ready(&agent.upstream, fresh, agent.options.patience)
         .await;
-    let log = match ready {
-        Ready::Complete => Rc::clone(reader.log()),
+    let known = match ready {
+        Ready::Complete => true,
         Ready::Refused(response) => return response,
         Ready::Unmirrored => {
             drop(reader);
             return passed::watch(agent, asked, request).await;
         }
-        // Its own log never was complete; a broader one may answer. That one must be followed then, or what changes would
-        // never reach this watch when the line is back.
-        Ready::Unknown => {
-            let broader = offline::best(agent, asked, &collection).and_then(|log| {
-                let reader = agent.followers.attach(log.name(), asked.identity());
-                let reader = reader.map_err(|_| offline::unknown(asked))?;
-                Ok((reader, log))
-            });
-            match broader {
-                Ok((broader, log)) => {
-                    reader = broader;
-                    log
+        Ready::Unknown => false,
+    };
+    // Cut off, its own log may never have been complete, or be so old that lists are answered from a broader one: then so are
+    // watches. That one must be followed then, or what changes would never reach this watch when the line is back.
+    if !known || agent.upstream.health() == Health::Unhealthy {
+        let best = offline::best(agent, asked, &collection).and_then(|log| {
+            let reader = agent.followers.attach(log.name(), asked.identity());
+            reader.map_err(|_| offline::unknown(asked))
+        });
+        match best {
+            Ok(best) => reader = best,
+            Err(_) if known => {}
+            Err(mut status) => {
+                if status.code == 503 {
+                    status.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
                 }
-                Err(mut status) => {
-                    if status.code == 503 {
-                        status.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
-                    }
-                    return reply::status(asked.status(), &status);
-                }
+                return reply::status(asked.status(), &status);
             }
         }
-    };
+    }
+    let log = Rc::clone(reader.log());
     agent.tally().answered(Verb::Watch, By::Mirror);
     match serve(agent, asked, &collection, start, reader, log) {
         Ok(response) => response,

@@ -43,6 +43,9 @@ pub struct Cursor {
     version: u64,
     /// What it was started after: events up to it are known to the client, though they may come only now.
     floor: u64,
+    /// The client knows more than the log: a list that carries the log past it does not tell what is gone of that.
+    ahead: bool,
+    lost: bool,
     queue: Option<Queue>,
 }
 
@@ -136,6 +139,8 @@ impl Log {
             at: state.end,
             version,
             floor: version,
+            ahead: version > state.complete.max(state.ahead).unwrap_or(0),
+            lost: false,
             queue: None,
         }
     }
@@ -162,7 +167,7 @@ impl Cursor {
         let log = Rc::clone(&self.log);
         let mut state = log.state();
         loop {
-            if state.gone || state.epoch != self.epoch {
+            if state.gone || state.epoch != self.epoch || self.lost {
                 self.queue = None;
                 return Ok(Next::Reset);
             }
@@ -179,6 +184,7 @@ impl Cursor {
                 continue;
             }
             if self.at >= state.end {
+                self.ahead &= state.complete.max(state.ahead).unwrap_or(0) < self.floor;
                 self.version = self.version.max(state.complete.unwrap_or(0));
                 return Ok(Next::Idle);
             }
@@ -195,7 +201,9 @@ impl Cursor {
             (self.generation, self.at) = (state.generation, now);
             return Ok(true);
         }
-        if self.version < state.index.oldest() {
+        if self.version < state.index.oldest()
+            || self.ahead && state.complete.is_some_and(|complete| complete > self.floor)
+        {
             return Ok(false);
         }
         self.queue = Some(Queue {
@@ -239,6 +247,7 @@ impl Cursor {
             }
         };
         let passed = item.version <= self.floor;
+        self.ahead &= item.version < self.floor;
         let place = item.previous;
         let stored = self.log.stored(&item);
         (self.at, self.version) = (after, self.version.max(item.version));
@@ -284,6 +293,8 @@ impl Cursor {
                 | Record::Mark { .. } => {}
             }
         };
+        self.lost = self.ahead && through > self.floor;
+        self.ahead &= through < self.floor;
         // Stable: deletions stand behind what was put at the same version.
         order::by_key(&mut records, |record| record.version);
         self.at = at;
@@ -393,6 +404,26 @@ mod tests {
                 ]
             );
             assert_eq!(cursor.version(), ResourceVersion(6));
+        });
+    }
+
+    #[test]
+    fn who_knows_more_than_the_log_must_start_anew_when_a_list_carries_the_log_past_it() {
+        smol::block_on(async {
+            let (_mirror, log) = testing::filled(&Memory::default(), 5, 10).await;
+            let mut ahead = log.cursor(ResourceVersion(8)).expect("C");
+            let mut caught_up = log.cursor(ResourceVersion(7)).expect("C");
+            let mut writer = log.writer().expect("free");
+            put(&mut writer, 1, 7, 10);
+            assert_eq!(told(&mut caught_up), []);
+            writer.begin(None).expect("a list");
+            testing::items(&mut writer, 2..=4, 10).await;
+            let of = testing::type_meta();
+            let listed = writer.commit(ResourceVersion(12), &of).await;
+            assert_eq!(listed.expect("a list").deletes, 2);
+            // It may hold what came at 8 and is gone again: the list says nothing of that.
+            assert!(matches!(ahead.next(), Ok(Next::Reset)));
+            assert_eq!(told(&mut caught_up).len(), 2);
         });
     }
 

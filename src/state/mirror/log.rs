@@ -148,6 +148,11 @@ impl Log {
         }
     }
 
+    /// Counts the lists that have moved the log: what came and went between two versions is not known when it has changed.
+    pub fn jumps(&self) -> u32 {
+        self.state.borrow().jumps
+    }
+
     /// L: a watch can be replayed from this version on.
     pub fn oldest(&self) -> ResourceVersion {
         ResourceVersion(self.state.borrow().index.oldest())

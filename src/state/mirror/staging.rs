@@ -185,6 +185,7 @@ impl Writer {
             let known = state.complete.is_some() && state.type_meta.as_ref() == Some(type_meta);
             if known && missing.is_empty() && !staging.open {
                 state.listed = version.0;
+                state.jumps = state.jumps.wrapping_add(1);
                 state.ahead = state.ahead.max(Some(version.0));
                 self.staging = None;
                 return Ok(Changed::default());
@@ -320,6 +321,7 @@ impl Writer {
             state.epoch = state.epoch.wrapping_add(1);
         }
         (state.complete, state.listed) = (Some(version.0), version.0);
+        state.jumps = state.jumps.wrapping_add(1);
         // Whatever was said to be ahead of a list that then differed, was said of another history.
         (state.ahead, state.staged) = (None, false);
         state.type_meta = Some(type_meta.clone());

@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) complete: Option<u64>,
     /// The version of the last list: events up to it are in it.
     pub(crate) listed: u64,
+    /// How many lists have moved the log.
+    pub(crate) jumps: u32,
     /// Complete at this version too, though it is not written.
     pub(crate) ahead: Option<u64>,
     pub(crate) type_meta: Option<TypeMeta>,
@@ -77,6 +79,7 @@ impl State {
             index: Index::default(),
             complete: None,
             listed: 0,
+            jumps: 0,
             ahead: None,
             type_meta: None,
             fresh: 0,
