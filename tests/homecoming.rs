@@ -232,13 +232,14 @@ fn a_server_that_went_back_behind_what_a_list_said_is_found_out() {
     scene.server.disconnect();
     assert_eq!(scene.client().list(path).version(), version + 1);
     assert_eq!(watch.change().event, "ERROR");
-    scene
-        .server
-        .put(&CONFIGMAPS, object::configmap("edge", "b", &[], "x"));
+    // Open before anything changes: the mirror that starts anew can be watched from what it was filled with on.
     let mut watch = scene.client().watching(&format!(
         "{path}?watch=true&resourceVersion={}",
         version + 1
     ));
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "b", &[], "x"));
     assert_eq!(watch.change().name(), "b");
 }
 

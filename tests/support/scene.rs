@@ -156,7 +156,8 @@ impl Scene {
             ("--state-dir", file("state")),
             ("--log-level", "debug".to_owned()),
         ] {
-            if !self.extra.iter().any(|argument| argument == flag) {
+            // Of servers there may be several.
+            if flag == "--server" || !self.extra.iter().any(|argument| argument == flag) {
                 arguments.extend([flag.to_owned(), value]);
             }
         }

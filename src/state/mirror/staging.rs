@@ -6,7 +6,6 @@
 //! file is cut back. A batch may be on its way to the worker when that happens; the gate sees to it that it is written
 //! before the cut or never.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -15,6 +14,7 @@ use crate::io::worker;
 use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
+use crate::k8s::order;
 use crate::state::mirror::Error;
 use crate::state::mirror::TypeMeta;
 use crate::state::mirror::Writer;
@@ -220,23 +220,25 @@ impl Writer {
     ) -> Result<Vec<(usize, ResourceVersion)>, Error> {
         let state = self.log.state();
         let staging = usable(&mut self.staging, &state)?;
-        // One by one: collecting would sort them first, with a sort of its own.
-        let mut used = BTreeSet::new();
-        used.extend(staging.puts.iter().map(|entry| entry.version));
+        // In order, to be looked through.
+        let mut used: Vec<u64> = staging.puts.iter().map(|entry| entry.version).collect();
+        order::natural(&mut used);
         let known = state.complete.unwrap_or(0);
         let mut deletions = Vec::new();
         for (at, made) in std::mem::take(&mut staging.anew) {
             let before = made.saturating_sub(1);
             let mut free = (known + 1..made).rev();
             let version = free
-                .find(|version| !used.contains(version))
+                .find(|version| used.binary_search(version).is_err())
                 .unwrap_or(before);
-            used.insert(version);
+            if let Err(at) = used.binary_search(&version) {
+                used.insert(at, version);
+            }
             deletions.push((at, ResourceVersion(version)));
         }
         let free = (known + 1..=version.0)
             .rev()
-            .filter(|version| !used.contains(version));
+            .filter(|version| used.binary_search(version).is_err());
         let mut versions: Vec<u64> = free.take(missing.len()).collect();
         versions.reverse();
         versions.resize(missing.len(), version.0);
