@@ -219,11 +219,7 @@ impl Agent {
             | Route::Document
             | Route::Token
             | Route::Write
-            | Route::Refuse => Err(Status::unavailable(&format!(
-                "the line to the API server is down: {} {} can't be answered on this node",
-                asked.method(),
-                asked.path()
-            ))),
+            | Route::Refuse => Err(offline::refused(asked)),
         };
         let by = if answer.is_ok() {
             By::Mirror

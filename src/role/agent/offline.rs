@@ -298,6 +298,15 @@ pub fn not_acceptable(held: Encoding) -> Status {
     ))
 }
 
+/// The answer for what only the cloud can answer.
+pub fn refused(asked: &Asked) -> Status {
+    Status::unavailable(&format!(
+        "the line to the API server is down: {} {} can't be answered on this node",
+        asked.method(),
+        asked.path()
+    ))
+}
+
 /// The answer for what was never known: the client must not take it for a deletion.
 pub fn unknown(asked: &Asked) -> Status {
     Status::unavailable(&format!(

@@ -97,9 +97,9 @@ impl Written<'_> {
             Write::Event | Write::ChangedEvent => self.hold(agent, write, again),
             Write::PodStatus => {
                 self.tell(agent);
-                Err(self.refused())
+                Err(offline::refused(self.asked))
             }
-            Write::CsiNode | Write::Other => Err(self.refused()),
+            Write::CsiNode | Write::Other => Err(offline::refused(self.asked)),
         };
         let by = if answer.is_ok() {
             By::Mirror
@@ -120,7 +120,7 @@ impl Written<'_> {
 
     /// What was said, as the answer: what is written stands at the version that it stood at.
     fn echo(&self, code: StatusCode) -> Result<Response, Status> {
-        let encoding = self.encoding.ok_or_else(|| self.refused())?;
+        let encoding = self.encoding.ok_or_else(|| offline::refused(self.asked))?;
         if self.asked.shape(encoding).is_none() {
             return Err(offline::not_acceptable(encoding));
         }
@@ -142,13 +142,13 @@ impl Written<'_> {
     /// That the object is there already; that nobody can tell when it is not held.
     fn exists(&self, agent: &Agent) -> Status {
         let Some(name) = self.encoding.and_then(|_| object::name(&self.body)) else {
-            return self.refused();
+            return offline::refused(self.asked);
         };
         let collection = self.collection(&name, Encoding::default());
         if offline::holds(agent, &collection, &self.key(&name)) {
             Status::already_exists(&collection.resource, &name)
         } else {
-            self.refused()
+            offline::refused(self.asked)
         }
     }
 
@@ -167,7 +167,7 @@ impl Written<'_> {
                 let api_version = resource.api_version();
                 let event = object::patched(&self.body, "Event", &api_version, namespace, name)
                     .filter(|_| self.asked.shape(Encoding::Json).is_some())
-                    .ok_or_else(|| self.refused())?;
+                    .ok_or_else(|| offline::refused(self.asked))?;
                 let json = Encoding::Json.media_type();
                 reply::with_body(StatusCode::OK, json, Body::full(event))
             }
@@ -217,7 +217,7 @@ impl Written<'_> {
             Whole::Large(body) => response.body = body,
             // Written it is; what the answer was the client learns when it asks.
             Whole::Cut => {
-                return reply::status(self.asked.status(), &self.refused());
+                return reply::status(self.asked.status(), &offline::refused(self.asked));
             }
         }
         response
@@ -237,13 +237,5 @@ impl Written<'_> {
             encoding,
             credential: self.asked.credential().clone(),
         }
-    }
-
-    fn refused(&self) -> Status {
-        Status::unavailable(&format!(
-            "the line to the API server is down: {} {} can't be answered on this node",
-            self.asked.method(),
-            self.asked.path()
-        ))
     }
 }
