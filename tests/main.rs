@@ -17,7 +17,6 @@ mod hostile;
 mod kubelet;
 mod leaving;
 mod lists;
-mod live;
 #[path = "model/run.rs"]
 mod model;
 mod operator;

@@ -9,7 +9,6 @@
 
 use crate::wire::error::Error;
 
-pub mod endpointslice;
 pub mod list;
 pub mod object;
 pub mod status;

@@ -65,9 +65,6 @@ pub async fn write(
         encoding: Encoding::named(&joined(&request.headers, "content-type")),
         body,
     };
-    if write == Write::PodStatus {
-        written.tell(agent);
-    }
     if agent.upstream.health() == Health::Unhealthy {
         return written.cut_off(agent, write, again);
     }
@@ -95,10 +92,6 @@ impl Written<'_> {
             Write::NodeStatus => self.node(agent),
             Write::NewNode | Write::NewLease => Err(self.exists(agent)),
             Write::Event | Write::ChangedEvent => self.hold(agent, write, again),
-            Write::PodStatus => {
-                self.tell(agent);
-                Err(offline::refused(self.asked))
-            }
             Write::CsiNode | Write::Other => Err(offline::refused(self.asked)),
         };
         let by = if answer.is_ok() {
@@ -108,14 +101,6 @@ impl Written<'_> {
         };
         agent.tally().answered(self.asked.verb(), by);
         answer.unwrap_or_else(|status| reply::status(self.asked.status(), &status))
-    }
-
-    /// A pod's status, to who shows its endpoints.
-    fn tell(&self, agent: &Agent) {
-        if let Some(name) = &self.resource.name {
-            let (credential, key) = (self.asked.credential(), self.key(name));
-            agent.live.told(credential, &key, &self.body);
-        }
     }
 
     /// What was said, as the answer: what is written stands at the version that it stood at.
