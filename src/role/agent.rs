@@ -210,6 +210,11 @@ impl Agent {
             | Route::Write
             | Route::Refuse => Err(offline::refused(asked)),
         };
+        self.answer_here(asked, answer)
+    }
+
+    /// Gives the answer that this node has without the cloud, or says why there is none, and counts it.
+    fn answer_here(&self, asked: &Asked, answer: Result<Response, Status>) -> Response {
         let by = if answer.is_ok() {
             By::Mirror
         } else {

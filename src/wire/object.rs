@@ -124,18 +124,6 @@ pub fn name(object: &[u8]) -> Option<String> {
     name.ok().flatten().filter(|name| !name.is_empty())
 }
 
-/// An object of which nothing is known but a patch in JSON and its name: the patch's members, and the type and name that it
-/// need not say. `None` when the patch is no JSON object (a JSON Patch is a list).
-pub fn patched(
-    patch: &[u8],
-    kind: &str,
-    api_version: &str,
-    namespace: &str,
-    name: &str,
-) -> Option<Vec<u8>> {
-    json::patched(patch, kind, api_version, namespace, name)
-}
-
 /// `metadata.uid`; none when it is not there or empty.
 pub fn uid(object: &[u8]) -> Option<String> {
     let uid = match Encoding::of(object) {

@@ -139,3 +139,57 @@ pub fn error(encoding: Encoding, status: &Status) -> Vec<u8> {
     );
     out
 }
+
+/// What the decoders of both encodings are tested with.
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::k8s::encoding::Encoding;
+    use crate::wire::error::Error;
+    use crate::wire::watch::EventType;
+    use crate::wire::watch::WatchDecoder;
+    use crate::wire::watch::encode;
+
+    /// Types and objects of a stream's events.
+    pub(crate) type Events = Vec<(EventType, Vec<u8>)>;
+
+    /// Decodes a stream that comes in pieces.
+    pub(crate) fn decode(
+        encoding: Encoding,
+        pieces: &[&[u8]],
+        limit: usize,
+    ) -> Result<Events, Error> {
+        let mut decoder = WatchDecoder::new(encoding, limit);
+        let mut events = Vec::new();
+        for piece in pieces {
+            decoder.push(piece)?;
+            while let Some(event) = decoder.event()? {
+                events.push((event.kind, event.object.to_vec()));
+            }
+        }
+        decoder.finish().map(|()| events)
+    }
+
+    /// Streams split anywhere are the same events, and encode to themselves.
+    pub(crate) fn same_wherever_split(encoding: Encoding, streams: &[(&str, &[u8])]) {
+        let decode = |pieces: &[&[u8]]| decode(encoding, pieces, 1 << 20);
+        for (name, stream) in streams {
+            let whole = decode(&[stream]).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let mut again = Vec::new();
+            for (kind, object) in &whole {
+                encode(encoding, *kind, object, &mut again);
+            }
+            assert!(!whole.is_empty() && again == *stream, "{name}");
+            let stride = if stream.len() > 20_000 { 61 } else { 1 };
+            for at in (0..stream.len()).step_by(stride) {
+                assert!(
+                    decode(&[&stream[..at], &stream[at..]]).as_ref() == Ok(&whole),
+                    "{name} at {at}"
+                );
+            }
+            assert!(
+                decode(&stream.chunks(1).collect::<Vec<_>>()) == Ok(whole),
+                "{name} byte by byte"
+            );
+        }
+    }
+}

@@ -152,7 +152,7 @@ pub async fn document(agent: &Rc<Agent>, asked: &Asked, mut request: Request) ->
                 field("content-encoding"),
             );
             let body = std::mem::replace(&mut response.body, Body::empty());
-            match whole(body, LIMIT).await {
+            match whole(body, None, LIMIT).await {
                 Whole::Bytes(body) => {
                     let document = Document {
                         kind,

@@ -21,6 +21,8 @@ use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
 use crate::role::agent::offline;
 use crate::role::agent::reply;
+use crate::role::agent::whole::Whole;
+use crate::role::agent::whole::whole;
 use crate::rule::retention;
 use crate::state::mirror;
 use crate::state::mirror::Lookup;
@@ -56,8 +58,13 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
     let Some(encoding) = forward::encoding(&response) else {
         return response;
     };
-    let object = match whole(&mut response).await {
-        Whole::Object(object) => object,
+    let gunzip = response
+        .headers
+        .contains_key("content-encoding")
+        .then(Gunzip::new);
+    let body = std::mem::replace(&mut response.body, Body::empty());
+    let object = match whole(body, gunzip, OBJECT_LIMIT).await {
+        Whole::Bytes(object) => object,
         Whole::Cut => return agent.cut_off(asked),
         // Larger than anything that Kubernetes stores: it is passed on, and neither filtered nor kept.
         Whole::Large(body) => {
@@ -75,47 +82,6 @@ pub async fn get(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Resp
     response.headers.remove("content-length");
     response.body = Body::full(object);
     response
-}
-
-enum Whole {
-    Object(Vec<u8>),
-    Large(Body),
-    Cut,
-}
-
-/// Reads the answer's body, one object at the most.
-async fn whole(response: &mut Response) -> Whole {
-    let mut gunzip = response
-        .headers
-        .contains_key("content-encoding")
-        .then(Gunzip::new);
-    let mut body = std::mem::replace(&mut response.body, Body::empty());
-    let mut object = Vec::new();
-    while let Some(chunk) = body.next().await {
-        let Ok(chunk) = chunk else { return Whole::Cut };
-        match &mut gunzip {
-            None => object.extend_from_slice(&chunk),
-            Some(gunzip) => {
-                let mut rest = &chunk[..];
-                while !rest.is_empty() {
-                    match gunzip.step(rest, &mut object) {
-                        Ok(used) if object.len() <= OBJECT_LIMIT => rest = &rest[used..],
-                        _ => return Whole::Cut,
-                    }
-                }
-            }
-        }
-        if object.len() > OBJECT_LIMIT && gunzip.is_none() {
-            return Whole::Large(Body::generate(move |mut sink| async move {
-                sink.send(object.into()).await;
-                while let Some(chunk) = body.next().await {
-                    sink.send(chunk?).await;
-                }
-                Ok(())
-            }));
-        }
-    }
-    Whole::Object(object)
 }
 
 /// Keeps the object as the collection of its name. `before`: the version that the collection was complete at when the object

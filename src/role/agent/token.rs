@@ -23,7 +23,6 @@ use crate::role::agent::asked::joined;
 use crate::role::agent::forward;
 use crate::role::agent::forward::Failure;
 use crate::role::agent::reply;
-use crate::role::agent::tally::By;
 use crate::role::agent::tokens::Place;
 use crate::role::agent::whole::Whole;
 use crate::role::agent::whole::whole;
@@ -40,7 +39,7 @@ pub async fn token(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
     let encoding = Encoding::named(&joined(&request.headers, "content-type"));
     // Read before it is sent, since the line may go while it is; it is one segment of TCP.
     let body = std::mem::replace(&mut request.body, Body::empty());
-    let place = match whole(body, LIMIT).await {
+    let place = match whole(body, None, LIMIT).await {
         Whole::Bytes(body) => {
             let spec = encoding.and_then(|encoding| Spec::read(encoding, &body));
             request.body = Body::full(body);
@@ -71,7 +70,7 @@ pub async fn token(agent: &Rc<Agent>, asked: &Asked, mut request: Request) -> Re
         return response;
     };
     let body = std::mem::replace(&mut response.body, Body::empty());
-    match whole(body, LIMIT).await {
+    match whole(body, None, LIMIT).await {
         Whole::Bytes(body) => {
             keep(agent, &place, &response, &body).await;
             response.body = Body::full(body);
@@ -118,14 +117,7 @@ async fn keep(agent: &Agent, place: &Place, response: &Response, body: &[u8]) {
 
 /// The answer without the cloud.
 fn cut_off(agent: &Agent, asked: &Asked, place: Option<&Place>) -> Response {
-    let answer = replay(agent, asked, place);
-    let by = if answer.is_ok() {
-        By::Mirror
-    } else {
-        By::Nobody
-    };
-    agent.tally().answered(asked.verb(), by);
-    answer.unwrap_or_else(|status| reply::status(asked.status(), &status))
+    agent.answer_here(asked, replay(agent, asked, place))
 }
 
 fn replay(agent: &Agent, asked: &Asked, place: Option<&Place>) -> Result<Response, Status> {

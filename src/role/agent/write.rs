@@ -22,11 +22,11 @@ use crate::role::agent::forward::Failure;
 use crate::role::agent::get;
 use crate::role::agent::offline;
 use crate::role::agent::reply;
-use crate::role::agent::tally::By;
 use crate::role::agent::whole::Whole;
 use crate::role::agent::whole::whole;
 use crate::rule::health::Health;
 use crate::rule::write::Write;
+use crate::wire::json::object::patched;
 use crate::wire::object;
 use crate::wire::request::ResourceRequest;
 
@@ -45,7 +45,7 @@ pub async fn write(
     };
     // Read before it is sent, since the line may go while it is.
     let body = std::mem::replace(&mut request.body, Body::empty());
-    let body = match whole(body, LIMIT).await {
+    let body = match whole(body, None, LIMIT).await {
         Whole::Bytes(body) => body,
         Whole::Large(body) => {
             request.body = body;
@@ -94,13 +94,7 @@ impl Written<'_> {
             Write::Event | Write::ChangedEvent => self.hold(agent, write, again),
             Write::CsiNode | Write::Other => Err(offline::refused(self.asked)),
         };
-        let by = if answer.is_ok() {
-            By::Mirror
-        } else {
-            By::Nobody
-        };
-        agent.tally().answered(self.asked.verb(), by);
-        answer.unwrap_or_else(|status| reply::status(self.asked.status(), &status))
+        agent.answer_here(self.asked, answer)
     }
 
     /// What was said, as the answer: what is written stands at the version that it stood at.
@@ -150,7 +144,7 @@ impl Written<'_> {
                 let namespace = self.resource.namespace.as_deref().unwrap_or_default();
                 // A patch in JSON; its members are the event's, those that changed.
                 let api_version = resource.api_version();
-                let event = object::patched(&self.body, "Event", &api_version, namespace, name)
+                let event = patched(&self.body, "Event", &api_version, namespace, name)
                     .filter(|_| self.asked.shape(Encoding::Json).is_some())
                     .ok_or_else(|| offline::refused(self.asked))?;
                 let json = Encoding::Json.media_type();
@@ -188,7 +182,7 @@ impl Written<'_> {
             return response;
         }
         let body = std::mem::replace(&mut response.body, Body::empty());
-        match whole(body, LIMIT).await {
+        match whole(body, None, LIMIT).await {
             Whole::Bytes(object) => {
                 if let Some(name) = object::name(&object) {
                     let collection = self.collection(&name, encoding);

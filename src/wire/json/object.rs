@@ -232,7 +232,8 @@ pub fn metadata_only(object: &[u8]) -> Result<Vec<u8>, Error> {
     Ok([head, metadata, b"}"].concat())
 }
 
-/// See [`crate::wire::object::patched`].
+/// An object of which nothing is known but a patch in JSON and its name: the patch's members, and the type and name that it
+/// need not say. `None` when the patch is no JSON object (a JSON Patch is a list).
 pub fn patched(
     patch: &[u8],
     kind: &str,

@@ -137,7 +137,9 @@ pub(crate) fn bookmark(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::encoding::Encoding;
     use crate::k8s::status::Status;
+    use crate::wire::watch::testing;
 
     macro_rules! golden {
         ($($name:literal),*) => {
@@ -154,42 +156,13 @@ mod tests {
         "watch_configmaps_half_json"
     );
 
-    type Events = Vec<(EventType, Vec<u8>)>;
-
-    fn decode(pieces: &[&[u8]], limit: usize) -> Result<Events, Error> {
-        let mut decoder = WatchDecoder::new(limit);
-        let mut events = Vec::new();
-        for piece in pieces {
-            decoder.push(piece)?;
-            while let Some(event) = decoder.event()? {
-                events.push((event.kind, event.object.to_vec()));
-            }
-        }
-        decoder.finish().map(|()| events)
+    fn decode(pieces: &[&[u8]], limit: usize) -> Result<testing::Events, Error> {
+        testing::decode(Encoding::Json, pieces, limit)
     }
 
     #[test]
     fn golden_streams_split_anywhere_are_the_same_events_and_encode_to_themselves() {
-        for (name, stream) in STREAMS {
-            let whole =
-                decode(&[stream], 1 << 20).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let mut again = Vec::new();
-            for (kind, object) in &whole {
-                encode(*kind, object, &mut again);
-            }
-            assert!(!whole.is_empty() && again == stream, "{name}");
-            let stride = if stream.len() > 20_000 { 61 } else { 1 };
-            for at in (0..stream.len()).step_by(stride) {
-                assert!(
-                    decode(&[&stream[..at], &stream[at..]], 1 << 20).as_ref() == Ok(&whole),
-                    "{name} at {at}"
-                );
-            }
-            assert!(
-                decode(&stream.chunks(1).collect::<Vec<_>>(), 1 << 20) == Ok(whole),
-                "{name} byte by byte"
-            );
-        }
+        testing::same_wherever_split(Encoding::Json, &STREAMS);
     }
 
     #[test]
