@@ -260,6 +260,12 @@ impl Mirror {
         self.complete(|held| held.resource == *resource && held.credential == *credential)
     }
 
+    /// The version up to which the objects of a resource are known, whoever asked for them.
+    pub fn latest(&self, resource: &GroupVersionResource) -> Option<ResourceVersion> {
+        let logs = self.complete(|held| held.resource == *resource);
+        logs.iter().filter_map(|log| log.ahead()).max()
+    }
+
     fn complete(&self, wanted: impl Fn(&Collection) -> bool) -> Vec<Rc<Log>> {
         let names: Vec<Collection> = self
             .logs

@@ -26,6 +26,8 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Reader;
 use crate::role::agent::follow::Ready;
 use crate::role::agent::forward;
+use crate::role::agent::live;
+use crate::role::agent::live::Shown;
 use crate::role::agent::offline;
 use crate::role::agent::passed;
 use crate::role::agent::reply;
@@ -39,6 +41,7 @@ use crate::state::mirror::Cursor;
 use crate::state::mirror::Log;
 use crate::state::mirror::Next;
 use crate::state::mirror::Snapshot;
+use crate::state::mirror::Stored;
 use crate::state::mirror::TypeMeta;
 use crate::wire::media::Shape;
 use crate::wire::object;
@@ -166,7 +169,8 @@ fn serve(
     reader: Reader,
     log: Rc<Log>,
 ) -> Result<Response, Status> {
-    let view = View::new(&agent.chain, collection, log.name())?;
+    let mut view = View::new(&agent.chain, collection, log.name())?;
+    view.through(agent.live.of(log.name()));
     let unknown = || offline::unknown(asked);
     let complete = log.complete().ok_or_else(unknown)?;
     let cut_off = agent.upstream.health() == Health::Unhealthy;
@@ -231,6 +235,11 @@ fn serve(
         );
     let stream = Stream {
         agent: Rc::clone(agent),
+        // Metadata alone has no endpoints.
+        shown: agent
+            .live
+            .shown(log.name(), snapshot.is_none())
+            .filter(|_| shape == Shape::Object),
         initial_end: snapshot.is_some(),
         snapshot,
         cursor,
@@ -266,6 +275,7 @@ struct Stream {
     cursor: Cursor,
     log: Rc<Log>,
     view: View,
+    shown: Option<Shown>,
     shape: Shape,
     bookmarks: bool,
     told: ResourceVersion,
@@ -284,6 +294,7 @@ impl Stream {
         if let Some(mut snapshot) = self.snapshot.take() {
             while let Some(stored) = snapshot.next() {
                 let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
+                let stored = self.view.shown(stored);
                 if self.view.admits(&stored.key, &stored.object) {
                     watch::encode(
                         of.encoding,
@@ -334,6 +345,17 @@ impl Stream {
                 }
                 Next::Idle => {
                     let now = Instant::now();
+                    if let Some(shown) = &mut self.shown {
+                        let overlay = self.agent.live.of(self.log.name());
+                        if let Some(again) = shown.change(overlay.clone()) {
+                            self.view.through(overlay);
+                            let (log, view) = (&self.log, &self.view);
+                            Box::pin(live::again(log, view, &of, again, &mut sink)).await?;
+                            // These were of former versions: a client that comes back must not ask from there.
+                            bookmark = now;
+                            continue;
+                        }
+                    }
                     let over = now >= self.ends || self.agent.draining.get();
                     if self.bookmarks && (now >= bookmark || over) {
                         self.told = self.told.max(self.cursor.version());
@@ -410,14 +432,14 @@ impl Stream {
                 let former = object::with_resource_version(&former, version)
                     .map_err(|error| Error::local("read the mirror", &error))?;
                 self.shape.alone(
-                    crate::state::mirror::Stored {
+                    Stored {
                         object: former,
                         ..change.stored
                     },
                     of,
                 )
             }
-            _ => self.shape.alone(change.stored, of),
+            _ => self.shape.alone(self.view.shown(change.stored), of),
         };
         watch::encode(of.encoding, kind, &object, out);
         Ok(())
