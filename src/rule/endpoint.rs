@@ -23,7 +23,6 @@
 //! Only what is shown changes. What is mirrored is what the cloud sent, and versions are the cloud's.
 
 use core::net::IpAddr;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -46,11 +45,13 @@ pub struct Overlay {
     node: String,
     cut_off: bool,
     booted: Option<ResourceVersion>,
-    told: BTreeMap<String, Told>,
+    /// In the order of uids.
+    told: Vec<Told>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Told {
+    uid: String,
     through: ResourceVersion,
     addresses: Option<Vec<IpAddr>>,
     ready: Option<bool>,
@@ -64,7 +65,7 @@ impl Overlay {
             node: node.to_owned(),
             cut_off,
             booted,
-            told: BTreeMap::new(),
+            told: Vec::new(),
         }
     }
 
@@ -80,13 +81,13 @@ impl Overlay {
 
     /// Whether it knows already what it would be told.
     pub fn knows(&self, status: &PodStatus, through: ResourceVersion) -> bool {
-        match self.told.get(&status.uid) {
-            Some(told) => {
+        match self.find(&status.uid).map(|at| &self.told[at]) {
+            Ok(told) => {
                 told.through == through
                     && told.addresses == status.addresses
                     && told.ready == status.ready
             }
-            None => {
+            Err(_) => {
                 let nothing = status.addresses.is_none() && status.ready.is_none();
                 nothing && self.booted.is_none() || self.told.len() >= PODS
             }
@@ -95,20 +96,39 @@ impl Overlay {
 
     /// A kubelet has told of a pod, when slices were known up to that version.
     pub fn tell(&mut self, status: PodStatus, through: ResourceVersion) {
-        if !self.knows(&status, through) {
-            let told = Told {
-                through,
-                addresses: status.addresses,
-                ready: status.ready,
-            };
-            self.told.insert(status.uid, told);
+        if self.knows(&status, through) {
+            return;
         }
+        let place = self.find(&status.uid);
+        let told = Told {
+            uid: status.uid,
+            through,
+            addresses: status.addresses,
+            ready: status.ready,
+        };
+        match place {
+            Ok(at) => self.told[at] = told,
+            Err(at) => self.told.insert(at, told),
+        }
+    }
+
+    fn find(&self, uid: &str) -> Result<usize, usize> {
+        self.told.binary_search_by(|told| (*told.uid).cmp(uid))
     }
 
     /// The slice as it is shown, if that is not as it is. What can't be read is shown as it is.
     pub fn rewrite(&self, slice: &[u8], version: ResourceVersion) -> Option<Vec<u8>> {
+        self.rewrite_as(self.cut_off, slice, version)
+    }
+
+    /// Whether the slice is shown otherwise than it is, or was before the line came back.
+    pub fn concerns(&self, slice: &[u8], version: ResourceVersion) -> bool {
+        self.rewrite_as(true, slice, version).is_some()
+    }
+
+    fn rewrite_as(&self, cut_off: bool, slice: &[u8], version: ResourceVersion) -> Option<Vec<u8>> {
         endpointslice::rewrite(slice, &|address_type, endpoint| {
-            self.change(version, address_type, endpoint)
+            self.change(cut_off, version, address_type, endpoint)
         })
         .ok()
         .flatten()
@@ -116,30 +136,40 @@ impl Overlay {
 
     fn change(
         &self,
+        cut_off: bool,
         version: ResourceVersion,
         address_type: &str,
         endpoint: &Endpoint<'_>,
     ) -> Option<Change> {
         let pod = endpoint.pod.as_deref()?;
-        let Some(told) = self.told.get(pod) else {
+        let Ok(told) = self.find(pod).map(|at| &self.told[at]) else {
             let here = endpoint.node.as_deref() == Some(&self.node);
-            let dead = here && self.booted.is_some_and(|through| version <= through);
-            return dead.then(|| conditions(endpoint, Some(false)))?;
+            if here && self.booted.is_some_and(|through| version <= through) {
+                return conditions(endpoint, Some(false));
+            }
+            return None;
         };
         if version > told.through {
             return None;
         }
-        let addresses: Option<Vec<IpAddr>> = match (address_type, &told.addresses) {
-            ("IPv4", Some(all)) => Some(all.iter().copied().filter(IpAddr::is_ipv4).collect()),
-            ("IPv6", Some(all)) => Some(all.iter().copied().filter(IpAddr::is_ipv6).collect()),
-            _ => None,
-        };
-        let lost = addresses.as_ref().is_some_and(Vec::is_empty);
-        let moved = addresses.filter(|new| {
-            let old = endpoint.addresses.iter().map(|text| text.parse().ok());
-            !new.is_empty() && !old.eq(new.iter().copied().map(Some))
-        });
-        if !self.cut_off && !lost && moved.is_none() {
+        let (mut lost, mut moved) = (false, None);
+        if let (Some(all), "IPv4" | "IPv6") = (&told.addresses, address_type) {
+            let four = address_type == "IPv4";
+            let new: Vec<IpAddr> = all
+                .iter()
+                .copied()
+                .filter(|one| one.is_ipv4() == four)
+                .collect();
+            let mut old = Vec::new();
+            for text in &endpoint.addresses {
+                old.extend(text.parse::<IpAddr>());
+            }
+            lost = new.is_empty();
+            if !lost && new != old {
+                moved = Some(new);
+            }
+        }
+        if !cut_off && !lost && moved.is_none() {
             return None;
         }
         let ready = if lost { Some(false) } else { told.ready };

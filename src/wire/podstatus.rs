@@ -43,7 +43,8 @@ pub fn told(patch: &[u8]) -> Option<PodStatus> {
             (b"podIP", value) => one = Some(address(value).into_iter().collect()),
             (b"phase", value) => ended = matches!(value, b"\"Succeeded\"" | b"\"Failed\""),
             (b"conditions", value) => {
-                for condition in json::elements(value).map_while(Result::ok) {
+                for condition in json::elements(value) {
+                    let Ok(condition) = condition else { break };
                     if member(condition, "type") != Some(b"\"Ready\"") {
                         continue;
                     }
@@ -66,11 +67,18 @@ pub fn told(patch: &[u8]) -> Option<PodStatus> {
 
 /// The addresses of a list that are not to be taken out.
 fn addresses(list: &[u8]) -> Vec<IpAddr> {
-    let elements = json::elements(list).map_while(Result::ok);
-    let stay = elements.filter(|element| matches!(json::member(element, b"$patch"), Ok(None)));
-    stay.filter_map(|element| address(json::member(element, b"ip").ok()??))
-        .take(ADDRESSES)
-        .collect()
+    let mut addresses = Vec::new();
+    for element in json::elements(list) {
+        let Ok(element) = element else { break };
+        if let (Ok(None), Ok(Some(text))) = (
+            json::member(element, b"$patch"),
+            json::member(element, b"ip"),
+        ) && addresses.len() < ADDRESSES
+        {
+            addresses.extend(address(text));
+        }
+    }
+    addresses
 }
 
 fn address(text: &[u8]) -> Option<IpAddr> {

@@ -14,35 +14,22 @@ use smol::Timer;
 use smol::future::FutureExt;
 
 use crate::io::boot::Boot;
-use crate::io::http::Bytes;
-use crate::io::http::Error;
-use crate::io::http::Sink;
 use crate::io::latest::Notify;
 use crate::k8s::collection::Collection;
 use crate::k8s::collection::Credential;
 use crate::k8s::object::ObjectKey;
 use crate::k8s::object::ResourceVersion;
 use crate::k8s::resource::GroupVersionResource;
-use crate::role::agent::view::View;
 use crate::rule::endpoint::Overlay;
 use crate::rule::endpoint::Phase;
 use crate::rule::endpoint::Turn;
 use crate::rule::health::Health;
-use crate::state::mirror;
-use crate::state::mirror::Log;
 use crate::state::mirror::Lookup;
 use crate::state::mirror::Mirror;
 use crate::state::mirror::Stored;
-use crate::state::mirror::TypeMeta;
 use crate::state::upstream::Upstream;
-use crate::wire::media::Shape;
 use crate::wire::object;
 use crate::wire::podstatus;
-use crate::wire::watch;
-use crate::wire::watch::EventType;
-
-/// Bytes gathered before they are handed to the client's connection.
-const CHUNK: usize = 16 << 10;
 
 /// How long what was told is gathered before watches hear of it: after a boot a hundred pods are told of in a few seconds, and
 /// each time all slices are looked through.
@@ -92,11 +79,7 @@ impl Live {
     pub fn shown(&self, collection: &Collection, known: bool) -> Option<Shown> {
         (collection.resource == slices()).then(|| Shown {
             overlay: if known {
-                let last = self.overlay.borrow().clone();
-                last.map(|mut last| {
-                    Rc::make_mut(&mut last).cut_off(true);
-                    last
-                })
+                self.overlay.borrow().clone()
             } else {
                 self.of(collection)
             },
@@ -242,7 +225,7 @@ impl Shown {
     pub fn change(&mut self, now: Option<Rc<Overlay>>) -> Option<impl Fn(&Stored) -> bool + use<>> {
         let unsure = std::mem::replace(&mut self.unsure, false);
         let same = match (&self.overlay, &now) {
-            (Some(before), Some(now)) => Rc::ptr_eq(before, now),
+            (Some(before), Some(now)) => Rc::ptr_eq(before, now) && !unsure,
             (None, None) => true,
             _ => false,
         };
@@ -251,45 +234,14 @@ impl Shown {
         }
         let before = std::mem::replace(&mut self.overlay, now.clone());
         Some(move |stored: &Stored| {
-            let under = |overlay: &Option<Rc<Overlay>>| {
-                let overlay = overlay.as_ref()?;
-                overlay.rewrite(&stored.object, stored.version)
-            };
-            let (before, now) = (under(&before), under(&now));
+            let (object, version) = (&stored.object, stored.version);
+            let either = [&before, &now];
             if unsure {
-                before.is_some() || now.is_some()
-            } else {
-                before != now
+                let mut either = either.into_iter().flatten();
+                return either.any(|overlay| overlay.concerns(object, version));
             }
+            let [before, now] = either.map(|overlay| overlay.as_ref()?.rewrite(object, version));
+            before != now
         })
     }
-}
-
-/// Shows a client the objects of a log once more that `again` says, whole, at the versions that they are of.
-pub async fn again(
-    log: &Rc<Log>,
-    view: &View,
-    of: &TypeMeta,
-    again: impl Fn(&Stored) -> bool,
-    sink: &mut Sink,
-) -> Result<(), Error> {
-    let unread = |error: mirror::Error| Error::local("read the mirror", &error);
-    let Some(mut snapshot) = log.snapshot().map_err(unread)? else {
-        return Ok(());
-    };
-    let mut out = Vec::new();
-    while let Some(stored) = snapshot.next() {
-        let stored = stored.map_err(unread)?;
-        if again(&stored) && view.admits(&stored.key, &stored.object) {
-            let object = Shape::Object.alone(view.shown(stored), of);
-            watch::encode(of.encoding, EventType::Modified, &object, &mut out);
-        }
-        if out.len() >= CHUNK {
-            sink.send(Bytes::from(std::mem::take(&mut out))).await;
-        }
-    }
-    if !out.is_empty() {
-        sink.send(Bytes::from(out)).await;
-    }
-    Ok(())
 }

@@ -26,7 +26,6 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Reader;
 use crate::role::agent::follow::Ready;
 use crate::role::agent::forward;
-use crate::role::agent::live;
 use crate::role::agent::live::Shown;
 use crate::role::agent::offline;
 use crate::role::agent::passed;
@@ -267,6 +266,9 @@ fn serve(
     Ok(response)
 }
 
+/// Which objects, in events of which kind.
+type Wanted<'w> = (EventType, &'w dyn Fn(&Stored) -> bool);
+
 /// A watch that is open.
 struct Stream {
     agent: Rc<Agent>,
@@ -291,23 +293,11 @@ impl Stream {
         };
         let shown = self.shape.of(&of);
         let mut out = Vec::new();
-        if let Some(mut snapshot) = self.snapshot.take() {
-            while let Some(stored) = snapshot.next() {
-                let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
-                let stored = self.view.shown(stored);
-                if self.view.admits(&stored.key, &stored.object) {
-                    watch::encode(
-                        of.encoding,
-                        EventType::Added,
-                        &self.shape.alone(stored, &of),
-                        &mut out,
-                    );
-                }
-                if out.len() >= CHUNK {
-                    sink.send(Bytes::from(std::mem::take(&mut out))).await;
-                }
-            }
-            self.told = snapshot.version().max(self.log.told().unwrap_or_default());
+        if let Some(snapshot) = self.snapshot.take() {
+            let version = snapshot.version();
+            let all: Wanted<'_> = (EventType::Added, &|_| true);
+            Box::pin(self.objects(snapshot, all, &of, &mut out, &mut sink)).await?;
+            self.told = version.max(self.log.told().unwrap_or_default());
             if self.bookmarks {
                 out.extend_from_slice(&watch::bookmark(
                     shown.encoding,
@@ -349,8 +339,14 @@ impl Stream {
                         let overlay = self.agent.live.of(self.log.name());
                         if let Some(again) = shown.change(overlay.clone()) {
                             self.view.through(overlay);
-                            let (log, view) = (&self.log, &self.view);
-                            Box::pin(live::again(log, view, &of, again, &mut sink)).await?;
+                            let snapshot = self.log.snapshot();
+                            let snapshot = snapshot
+                                .map_err(|error| Error::local("read the mirror", &error))?;
+                            if let Some(snapshot) = snapshot {
+                                let some: Wanted<'_> = (EventType::Modified, &again);
+                                Box::pin(self.objects(snapshot, some, &of, &mut out, &mut sink))
+                                    .await?;
+                            }
                             // These were of former versions: a client that comes back must not ask from there.
                             bookmark = now;
                             continue;
@@ -394,6 +390,28 @@ impl Stream {
                 .or(self.agent.drained.wait())
                 .await;
         }
+    }
+
+    /// Objects as this client sees them, those that are wanted.
+    async fn objects(
+        &self,
+        mut snapshot: Snapshot,
+        (kind, wanted): Wanted<'_>,
+        of: &TypeMeta,
+        out: &mut Vec<u8>,
+        sink: &mut Sink,
+    ) -> Result<(), Error> {
+        while let Some(stored) = snapshot.next() {
+            let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
+            if wanted(&stored) && self.view.admits(&stored.key, &stored.object) {
+                let object = self.shape.alone(self.view.shown(stored), of);
+                watch::encode(of.encoding, kind, &object, out);
+            }
+            if out.len() >= CHUNK {
+                sink.send(Bytes::from(std::mem::take(out))).await;
+            }
+        }
+        Ok(())
     }
 
     /// One change as this client sees it: selector semantics, with the server's own content and versions.

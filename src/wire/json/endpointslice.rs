@@ -96,48 +96,70 @@ struct Edits<'a> {
     out: Vec<u8>,
 }
 
+/// Changes to one endpoint: where, how many bytes go, and what comes instead; in their order.
+type Spans = Vec<(usize, usize, String)>;
+
 impl<'a> Edits<'a> {
     fn endpoint(&mut self, endpoint: &'a [u8], parts: Parts<'a>, change: &Change) {
-        let mut edits: Vec<(usize, usize, String)> = Vec::new();
-        // What has no place yet goes to the front of what it belongs to.
-        let mut front = String::new();
+        let mut spans = Spans::new();
+        // What has no place yet goes to the front of what it belongs to, a comma behind it.
+        let (mut front, mut added) = (String::new(), String::new());
         if let Some(addresses) = &change.addresses {
-            let list = format!("[\"{}\"]", addresses.join("\",\""));
-            match parts.addresses {
-                Some(part) => edits.push((self.place(part), part.len(), list)),
-                None => front.push_str(&format!("\"addresses\":{list},")),
-            }
+            let list = ["[\"", &addresses.join("\",\""), "\"]"].concat();
+            self.put(&mut spans, parts.addresses, "addresses", list, &mut front);
         }
-        let mut added = String::new();
         for (name, part, value) in [
             ("ready", parts.ready, change.ready),
             ("serving", parts.serving, change.serving),
         ] {
-            match (part, value) {
-                (_, None) => {}
-                (Some(part), Some(value)) => {
-                    edits.push((self.place(part), part.len(), value.to_string()));
-                }
-                (None, Some(value)) => added.push_str(&format!("\"{name}\":{value},")),
+            if let Some(value) = value {
+                let value = if value { "true" } else { "false" };
+                self.put(&mut spans, part, name, value.to_owned(), &mut added);
             }
         }
-        if !added.is_empty() {
-            match parts.conditions {
-                Some(part) if part.starts_with(b"{") => {
-                    edits.push((self.place(part) + 1, 0, before(added, part)));
-                }
-                Some(part) => edits.push((self.place(part), part.len(), closed(&added))),
-                None => front.push_str(&format!("\"conditions\":{},", closed(&added))),
+        match parts.conditions {
+            Some(part) if part.starts_with(b"{") => self.open(&mut spans, part, added),
+            part if !added.is_empty() => {
+                added.pop();
+                let value = ["{", &added, "}"].concat();
+                self.put(&mut spans, part, "conditions", value, &mut front);
             }
+            _ => {}
         }
-        if !front.is_empty() {
-            edits.push((self.place(endpoint) + 1, 0, before(front, endpoint)));
-        }
-        edits.sort();
-        for (at, len, text) in edits {
+        self.open(&mut spans, endpoint, front);
+        for (at, len, text) in spans {
             self.out.extend_from_slice(&self.whole[self.done..at]);
             self.out.extend_from_slice(text.as_bytes());
             self.done = at + len;
+        }
+    }
+
+    /// Puts a value in the place of a part, or with its name behind `added` when there is no such part.
+    fn put(
+        &self,
+        spans: &mut Spans,
+        part: Option<&[u8]>,
+        name: &str,
+        value: String,
+        added: &mut String,
+    ) {
+        match part {
+            Some(part) => insert(spans, self.place(part), part.len(), value),
+            None => {
+                for text in ["\"", name, "\":", &value, ","] {
+                    added.push_str(text);
+                }
+            }
+        }
+    }
+
+    /// Puts members, each with a comma behind it, before those of an object.
+    fn open(&self, spans: &mut Spans, object: &[u8], mut members: String) {
+        if object[1..].trim_ascii_start().starts_with(b"}") {
+            members.pop();
+        }
+        if !members.is_empty() {
+            insert(spans, self.place(object) + 1, 0, members);
         }
     }
 
@@ -155,17 +177,10 @@ impl<'a> Edits<'a> {
     }
 }
 
-/// Members, each with a comma behind it, as they stand before those of `object`.
-fn before(mut members: String, object: &[u8]) -> String {
-    if object[1..].trim_ascii_start().starts_with(b"}") {
-        members.pop();
-    }
-    members
-}
-
-/// Members, each with a comma behind it, as an object of their own.
-fn closed(members: &str) -> String {
-    format!("{{{}}}", members.trim_end_matches(','))
+/// Adds a change in its place: there are five at the most.
+fn insert(spans: &mut Spans, at: usize, len: usize, text: String) {
+    let place = spans.iter().take_while(|span| span.0 < at).count();
+    spans.insert(place, (at, len, text));
 }
 
 #[cfg(test)]
