@@ -75,7 +75,7 @@ fn start_cut_off(scene: &mut Scene, machine: bool) {
     scene.kill();
     scene.cut(Mode::Refuse);
     if machine {
-        // What was kept is the boot that the line was last there in: another than this.
+        // What was kept is another boot than this.
         let former = "01234567-89ab-4cde-8f01-23456789abcd";
         std::fs::write(scene.folder().join("state/boot"), former).expect("written");
     }
@@ -316,7 +316,7 @@ fn an_agent_that_starts_again_without_a_reboot_changes_nothing_that_is_not_told(
 }
 
 #[test]
-fn an_agent_that_starts_again_in_a_boot_without_the_line_waits_to_be_told_again() {
+fn an_agent_that_starts_again_in_a_boot_without_the_line_takes_nothing_back() {
     let (mut scene, version) = served();
     start_cut_off(&mut scene, true);
     let moved = came_back("10.42.0.77", "10.42.0.1", true);
@@ -328,15 +328,46 @@ fn an_agent_that_starts_again_in_a_boot_without_the_line_waits_to_be_told_again(
     ]);
     assert_eq!(listed(&scene), half);
     start_cut_off(&mut scene, false);
+    // Its client knows where the pods are; a kubelet tells again what the cloud has not taken.
     let mut watch = watch_after(&scene, SLICES, version);
-    let dead = are([
-        ("10.42.0.1", false),
-        ("10.42.0.2", false),
-        ("10.42.1.3", true),
-    ]);
-    assert_eq!(modified(&mut watch, version), dead);
+    hangs(&mut watch);
     refused(&scene, "p1", &moved);
-    assert_eq!(modified(&mut watch, version), half);
+    refused(&scene, "p2", &json!({"podIP": null, "podIPs": null}));
+    loop {
+        let seen = modified(&mut watch, version);
+        if seen == half {
+            break;
+        }
+        // Heard in two parts.
+        assert_eq!(
+            seen,
+            are([
+                ("10.42.0.77", true),
+                ("10.42.0.2", true),
+                ("10.42.1.3", true),
+            ])
+        );
+    }
+}
+
+#[test]
+fn a_line_that_was_back_for_a_moment_after_a_boot_takes_no_endpoint_from_an_agent_that_starts_again()
+ {
+    let (mut scene, version) = served();
+    let online = scene.client().list(SLICES);
+    start_cut_off(&mut scene, true);
+    // The pods come back as they were, the cloud is told, and has nothing to change.
+    for (pod, address) in [("p1", "10.42.0.1"), ("p2", "10.42.0.2")] {
+        refused(&scene, pod, &came_back(address, address, true));
+    }
+    assert_eq!(scene.client().list(SLICES).body, online.body);
+    scene.restore();
+    scene.connected();
+    start_cut_off(&mut scene, false);
+    // The kubelet has nothing to tell again.
+    assert_eq!(scene.client().list(SLICES).body, online.body);
+    let mut watch = watch_after(&scene, SLICES, version);
+    hangs(&mut watch);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Whether the machine was booted since something was last known to be right.
+//! Whether the machine was booted since this process ran last.
 //!
-//! The kernel names each boot (`/proc/sys/kernel/random/boot_id`); the one in which it was right is kept in a file of the
+//! The kernel names each boot (`/proc/sys/kernel/random/boot_id`); the last one that it ran in is kept in a file of the
 //! state folder, written once a boot. Where the kernel has no name, or none was kept yet, no reboot is claimed.
 
 use std::cell::Cell;

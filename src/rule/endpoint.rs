@@ -10,10 +10,10 @@
 //!    the slice's `addressType`, and is ready and serving as its `Ready` condition was told. What the kubelet does not say
 //!    has not changed (`wire::podstatus`) and stays as the cloud had it.
 //! 2. A pod that was told to have no address of that family any more keeps the dead one, unready: an endpoint must have one.
-//! 3. A pod of this node (`nodeName`) that was not told of is unready, if the machine was booted since the cloud was last
-//!    heard and the agent started without the line: its addresses are those of the former boot. An agent that starts again in
-//!    such a boot waits to be told again, ten seconds at the most. Without a reboot (the line was cut, or the agent alone was
-//!    started again) nothing is changed that was not told.
+//! 3. A pod of this node (`nodeName`) that was not told of is unready, if the machine was booted and the agent started for the
+//!    first time since, without the line: its addresses are those of the former boot. Without a reboot (the line was cut, or
+//!    the agent alone was started again) nothing is changed that was not told. An agent that starts again in a boot without
+//!    the line is told again within ten seconds; open clients know meanwhile what its predecessor showed them.
 //! 4. Pods of other nodes, and what is no pod's, are not touched.
 //! 5. An endpoint that is terminating does not become ready. One that is ready without serving (a Service that publishes
 //!    addresses that are not ready) stays ready; of one that serves it is not known whether its Service does that.

@@ -178,7 +178,9 @@ impl Live {
         loop {
             let (line, changed) = (self.upstream.changed(), self.changed.wait());
             self.see();
-            if self.phase.get() == Phase::Settled {
+            if self.phase.get() != Phase::Starting {
+                // Once a boot: an agent that starts again in it must not take back what was told to its predecessor, for a
+                // kubelet does not tell again what the cloud has taken meanwhile.
                 self.boot.keep().await;
             }
             let settled = async {
