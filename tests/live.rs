@@ -74,13 +74,17 @@ fn served() -> (Scene, u64) {
 fn start_cut_off(scene: &mut Scene, machine: bool) {
     scene.kill();
     scene.cut(Mode::Refuse);
+    let kept = scene.folder().join("state/boot");
+    let this = std::fs::read(&kept).expect("kept");
     if machine {
         // What was kept is another boot than this.
-        let former = "01234567-89ab-4cde-8f01-23456789abcd";
-        std::fs::write(scene.folder().join("state/boot"), former).expect("written");
+        std::fs::write(&kept, "01234567-89ab-4cde-8f01-23456789abcd").expect("written");
     }
     scene.start();
     scene.cut_off(Mode::Refuse);
+    scene.wait("this boot is kept", || {
+        std::fs::read(&kept).is_ok_and(|now| now == this)
+    });
 }
 
 /// A kubelet patches a pod's status while the line is cut: it is refused.

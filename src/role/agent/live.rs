@@ -178,11 +178,6 @@ impl Live {
         loop {
             let (line, changed) = (self.upstream.changed(), self.changed.wait());
             self.see();
-            if self.phase.get() != Phase::Starting {
-                // Once a boot: an agent that starts again in it must not take back what was told to its predecessor, for a
-                // kubelet does not tell again what the cloud has taken meanwhile.
-                self.boot.keep().await;
-            }
             let settled = async {
                 match self.phase.get() {
                     Phase::Back(until) => drop(Timer::at(until).await),
@@ -190,6 +185,12 @@ impl Live {
                 }
             };
             line.or(settled).or(changed).await;
+            self.see();
+            if self.phase.get() != Phase::Starting {
+                // Once a boot: an agent that starts again in it must not take back what was told to its predecessor, for a
+                // kubelet does not tell again what the cloud has taken meanwhile.
+                self.boot.keep().await;
+            }
             Timer::after(GATHER).await;
             self.see();
             let slices = slices();
