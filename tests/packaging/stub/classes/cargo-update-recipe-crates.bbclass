@@ -1,0 +1,4 @@
+CARGO_LOCK_SRC_DIR ??= "${S}"
+python do_update_crates() {
+}
+addtask update_crates after do_patch

@@ -1,0 +1,107 @@
+"""The service on the device, for testimage: it starts, answers, reads its configuration again, comes back, and stops.
+
+The API server that it is told of is an address that nobody has (192.0.2.0/24 is for documentation), so what is tested is a node
+that boots without its cloud: the agent runs, says that it is not ready, and refuses what it does not know with 503.
+
+    IMAGE_CLASSES += "testimage"
+    TEST_SUITES = "ping ssh toono"
+"""
+
+import time
+
+from oeqa.core.decorator.depends import OETestDepends
+from oeqa.runtime.case import OERuntimeTestCase
+from oeqa.runtime.decorator.package import OEHasPackage
+
+CONFIG = "/etc/toono/toono.toml"
+# A read-only root has its configuration replaced by one on a tmpfs.
+TEST_CONFIG = "/run/toono-test.toml"
+AGENT = "http://127.0.0.1:10261"
+ADMIN = "http://127.0.0.1:10267"
+SECONDS = 30
+
+
+class ToonoTest(OERuntimeTestCase):
+    """Each step stands on the one before it."""
+
+    def run_ok(self, command):
+        """What the command says; the test fails if it does."""
+        status, output = self.target.run(command)
+        self.assertEqual(status, 0, "%s: %s" % (command, output))
+        return output.strip()
+
+    def service(self, verb):
+        """The service's script or unit."""
+        return self.target.run("if [ -d /run/systemd/system ]; then systemctl %s toono; else /etc/init.d/toono %s; fi" % (verb, verb))
+
+    def pids(self):
+        """The agents that run, without those that supervise."""
+        _, output = self.target.run("pidof toono")
+        return output.split()
+
+    def wait(self, what, holds):
+        """Asks until it holds."""
+        deadline = time.monotonic() + SECONDS
+        while not holds():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(1)
+
+    def code(self, address):
+        """The first line of the answer to a GET."""
+        _, output = self.target.run("wget -S -O /dev/null %s 2>&1 | grep -m 1 HTTP/" % address)
+        return output
+
+    @OETestDepends(["ssh.SSHTest.test_ssh"])
+    @OEHasPackage(["toono"])
+    def test_installed(self):
+        """The program is there, and its account has the number that outlives a firmware update."""
+        self.run_ok("toono version")
+        uid = self.td.get("TOONO_UID") or "961"
+        self.assertEqual(self.run_ok("id -u toono"), uid)
+
+    @OETestDepends(["toono.ToonoTest.test_installed"])
+    def test_not_configured(self):
+        """As it is installed it knows no server: it does not run, and says so."""
+        status, output = self.target.run("toono check")
+        self.assertEqual(status, 78, output)
+
+    @OETestDepends(["toono.ToonoTest.test_not_configured"])
+    def test_start(self):
+        """With a server that can't be reached it runs."""
+        self.run_ok("printf 'server = \"https://192.0.2.10:6443\"\\nnode-name = \"test\"\\n' > %s" % TEST_CONFIG)
+        self.run_ok("mountpoint -q %s || mount -o bind %s %s" % (CONFIG, TEST_CONFIG, CONFIG))
+        status, output = self.service("restart")
+        self.assertEqual(status, 0, output)
+        self.wait("the agent listens", lambda: " 200" in self.code(ADMIN + "/v1/healthz"))
+        status, output = self.service("status")
+        self.assertEqual(status, 0, output)
+
+    @OETestDepends(["toono.ToonoTest.test_start"])
+    def test_offline(self):
+        """What was never known is 503, never an empty list."""
+        self.assertIn(" 503", self.code(AGENT + "/api/v1/pods"))
+
+    @OETestDepends(["toono.ToonoTest.test_start"])
+    def test_reload(self):
+        """SIGHUP ends nobody."""
+        before = self.pids()
+        status, output = self.service("reload")
+        self.assertEqual(status, 0, output)
+        self.assertEqual(self.pids(), before)
+
+    @OETestDepends(["toono.ToonoTest.test_reload"])
+    def test_respawn(self):
+        """Killed, it comes back."""
+        before = set(self.pids())
+        newest = max(before, key=int)
+        self.run_ok("kill -9 %s" % newest)
+        self.wait("the agent is back", lambda: self.pids() and newest not in self.pids()
+                  and " 200" in self.code(ADMIN + "/v1/healthz"))
+
+    @OETestDepends(["toono.ToonoTest.test_respawn"])
+    def test_stop(self):
+        """Stopped, nothing of it is left."""
+        status, output = self.service("stop")
+        self.assertEqual(status, 0, output)
+        self.wait("nobody is left", lambda: not self.pids())
+        self.run_ok("umount %s" % CONFIG)
