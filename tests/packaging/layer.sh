@@ -1,0 +1,31 @@
+#!/bin/sh
+# Checks yocto/: the layer by BitBake's own parser and fetcher, oelint-adv and kas, what recipes and Buildroot install, the lists.
+#
+#     tests/packaging/layer.sh           about a minute the first time, for 140 crates; half of it later
+#     tests/packaging/layer.sh --build   and builds the recipe's source as core's cargo class does (some minutes more)
+#
+# What it needs beside python3 3.11, cargo, git, make and shellcheck comes from PyPI, into a folder outside of the checkout.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+TOONO_PACKAGING_CACHE=${TOONO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/toono}/packaging
+export TOONO_PACKAGING_CACHE PYTHONDONTWRITEBYTECODE=1
+mkdir -p "$TOONO_PACKAGING_CACHE"
+
+# All of them by version: another linter has other opinions.
+wanted="bitbake-setup==2.19.0 oelint-adv==9.11.2 kas==5.5 jsonschema==4.26.0 pyyaml==6.0.4 kconfiglib==14.1.0"
+venv=$TOONO_PACKAGING_CACHE/venv
+if [ "$(cat "$venv/wanted" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    # shellcheck disable=SC2086
+    "$venv/bin/pip" -q --disable-pip-version-check install $wanted
+    echo "$wanted" >"$venv/wanted"
+fi
+
+failed=0
+"$venv/bin/python" "$here/layer.py" || failed=1
+if [ "${1:-}" = --build ]; then
+    sources=$(echo "$TOONO_PACKAGING_CACHE"/bitbake/tmp/work/toono-[0-9]*/sources)
+    "$here/oe_build.sh" "$sources" "$TOONO_PACKAGING_CACHE/oe" || failed=1
+fi
+exit "$failed"

@@ -1,0 +1,275 @@
+"""Runs what the recipes and the Buildroot package install and lay out, and looks at what came of it."""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from layer_check import HERE, LAYER, ROOT, YOCTO, check, equal, fails, holds, parsed, run
+
+# The functions of core that the recipes' own call.
+PRELUDE = """set -eu
+cargo_do_install() { install -d "$D/usr/bin"; : > "$D/usr/bin/toono"; chmod 755 "$D/usr/bin/toono"; }
+bbfatal() { echo "$*" >&2; exit 1; }
+"""
+
+
+def shell(body, folder, source=ROOT):
+    """Runs a shell function of a recipe as it is after expansion, on a source tree and into a folder."""
+    body = re.sub(r"\S*/work/[^/\s]+/image", str(folder), body)
+    body = re.sub(r"\S*/work/[^/\s]+/rootfs", str(folder), body)
+    body = re.sub(r"/\S*/work/([^/\s]+)(?:/sources)?/\1/", f"{source}/", body)
+    if os.getuid():
+        body = re.sub(r" -o \d+ -g \d+", "", body)  # only root gives away
+    run(["sh", "-c", PRELUDE + body], env={**os.environ, "D": str(folder)})
+
+
+def tree(folder):
+    """What is in a folder: path and mode of its files, and of folders that are not for everybody."""
+    found = {}
+    for path in sorted(pathlib.Path(folder).rglob("*")):
+        mode = path.stat().st_mode & 0o777
+        if path.is_file() or mode != 0o755:
+            found["/" + str(path.relative_to(folder))] = oct(mode)[2:]
+    return found
+
+
+ALWAYS = {
+    "/etc/default/toono": "644", "/etc/init.d/toono": "755", "/etc/toono/toono.toml": "644", "/usr/bin/toono": "755",
+    "/usr/lib/systemd/system/toono.service": "644",
+}
+SYSV = {"/etc/default/volatiles/50_toono": "644"}
+STATE = {"/var/lib/toono": "700"}
+
+
+def settings(file):
+    """NAME="value" lines of a shell file that say where the state is, as sh reads them."""
+    return run(["sh", "-c", f'. {shlex.quote(str(file))} && echo "$TOONO_STATE_DIR,$TOONO_STATE_MOUNT"']).strip()
+
+
+def package():
+    """do_install of the recipe, from the working tree."""
+    on_data = ['TOONO_STATE_MOUNT = "/data"', 'TOONO_STATE_DIR = "/data/toono"']
+    for what, lines, should, said in [
+        ("sysvinit", ['DISTRO_FEATURES = "sysvinit"'], ALWAYS | SYSV | STATE, "/var/lib/toono,"),
+        ("systemd", ['DISTRO_FEATURES = "systemd"'], ALWAYS | STATE, "/var/lib/toono,"),
+        ("systemd and a data partition", ['DISTRO_FEATURES = "systemd"', *on_data], ALWAYS, "/data/toono,/data"),
+    ]:
+        def installs():
+            with tempfile.TemporaryDirectory() as folder:
+                recipe = parsed("wrynose", set=lines, recipe="toono")["toono"]
+                shell(recipe["do_install"], folder)
+                equal(tree(folder), should)
+                equal(settings(f"{folder}/etc/default/toono"), said)
+                for file in recipe["CONFFILES:${PN}"].split():
+                    holds(os.path.exists(folder + file), f"CONFFILES names {file}, which is not installed")
+        check(f"the recipe installs what is there, {what}", installs)
+
+    def without():
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(YOCTO, f"{folder}/source/yocto")
+            os.unlink(f"{folder}/source/yocto/init/toono.sysv")
+            shell(parsed("wrynose", recipe="toono")["toono"]["do_install"], f"{folder}/root", f"{folder}/source")
+    check("control: a script that is gone is noticed", lambda: raises(without, "toono.sysv"))
+
+    def kubelet():
+        with tempfile.TemporaryDirectory() as folder:
+            shell(parsed("wrynose", recipe="toono-kubelet")["toono-kubelet"]["do_install"], folder)
+            equal(tree(folder), {"/etc/kubernetes/toono.kubeconfig": "644", "/usr/lib/systemd/system/kubelet.service.d/50-toono.conf": "644"})
+            drop_in = pathlib.Path(f"{folder}/usr/lib/systemd/system/kubelet.service.d/50-toono.conf").read_text()
+            named = re.search(r"--kubeconfig=(\S+?)\"", drop_in).group(1)
+            holds("server: http://127.0.0.1:10261\n" in pathlib.Path(folder + named).read_text(), f"{named} has no such server")
+    check("the kubelet's drop-in names the kubeconfig that comes with it", kubelet)
+
+
+def raises(does, with_):
+    """A control: `does` must raise, with these words."""
+    try:
+        does()
+    except AssertionError as error:
+        holds(with_ in str(error), f"it failed with something else: {error}")
+    else:
+        raise AssertionError("nobody minded")
+
+
+def image():
+    """The data partition in the image's root, and the partition table."""
+    recipe = parsed("wrynose", recipe="toono-image")["toono-image"]
+
+    def rooted(default):
+        with tempfile.TemporaryDirectory() as folder:
+            os.makedirs(f"{folder}/etc/default")
+            pathlib.Path(f"{folder}/etc/fstab").write_text("/dev/root / auto ro 1 1\n")
+            pathlib.Path(f"{folder}/etc/default/toono").write_text(default)
+            shell(recipe["toono_data_partition"], folder)
+            owner = os.stat(f"{folder}/data/toono").st_uid
+            return (tree(folder)["/data/toono"], owner if os.getuid() == 0 else 961,
+                    pathlib.Path(f"{folder}/etc/fstab").read_text().splitlines()[1:], settings(f"{folder}/etc/default/toono"))
+
+    default = (YOCTO / "init/toono.default").read_text()
+    check("the image mounts the data partition and keeps the state on it", lambda: equal(rooted(default), (
+        "700", 961, ["/dev/vda4 /data ext4 noatime,nodev,nosuid,noexec,nofail 0 0"], "/data/toono,/data")))
+    check("control: a settings file that names no state folder is noticed",
+          lambda: raises(lambda: rooted("# nothing\n"), "no line for the state folder"))
+    check("its root is read-only, a squashfs, and the disk's layout is the layer's", lambda: equal(
+        ["read-only-rootfs" in recipe["IMAGE_FEATURES"].split(), recipe["IMAGE_FSTYPES"].split(), os.path.realpath(recipe["WKS_FILE"])],
+        [True, ["squashfs-xz", "wic"], str(LAYER / "files/wic/toono-ab.wks")]))
+
+    def layout():
+        lines = [shlex.split(line) for line in (LAYER / "files/wic/toono-ab.wks").read_text().splitlines() if line and line[0] != "#"]
+        parts = []
+        for words in lines:
+            if words[0] == "part":
+                flags = dict(word.lstrip("-").split("=", 1) for word in words if word.startswith("--") and "=" in word)
+                after = dict(zip(words, words[1:]))
+                parts.append((after["--part-name"], flags["fstype"], after["--source"]))
+        equal(lines[0], ["bootloader", "--ptable", "gpt"])
+        equal(parts, [("boot", "vfat", "bootimg-partition"), ("root-a", "squashfs", "rootfs"), ("root-b", "squashfs", "rootfs"),
+                      ("data", "ext4", "rootfs")])
+        holds(recipe["TOONO_DATA_DEVICE"].endswith(str(1 + [name for name, _, _ in parts].index("data"))), "data is another partition")
+    check("boot, two slots, and data where fstab looks for it", layout)
+
+
+def ptest():
+    """Of the test binaries those are kept that can run on a device."""
+    recipe = parsed("wrynose", recipe="toono")["toono"]
+
+    def kept(units):
+        with tempfile.TemporaryDirectory() as folder:
+            built = f"{folder}/target/triple/release/toono"
+            names = {"units": b"\x7fELF tests", "agent": f"\x7fELF {built}\0".encode()}
+            for name, content in names.items():
+                pathlib.Path(folder, name).write_bytes(content)
+            listed = pathlib.Path(folder, "list")
+            listed.write_text("".join(f"{folder}/{name}\n" for name in names if units or name == "agent"))
+            values = {"B": folder, "CARGO_TARGET_SUBDIR": "triple/release", "CARGO_TEST_BINARIES_FILES": str(listed)}
+
+            class Data:
+                getVar = staticmethod(values.get)
+
+            class Bb:
+                @staticmethod
+                def fatal(why):
+                    raise AssertionError(why)
+            body = "def it(d, bb, os):\n" + recipe["toono_ptest_units"]
+            scope = {}
+            exec(body, scope)
+            scope["it"](Data, Bb, os)
+            return listed.read_text().replace(folder + "/", "").split()
+
+    check("the device's tests are those that need no build folder", lambda: equal(kept(True), ["units"]))
+    check("control: none left is an error", lambda: raises(lambda: kept(False), "every test binary"))
+
+
+STUB_MK = """
+qstrip = $(strip $(subst ",,$(1)))
+INSTALL = install
+SED = sed -i -e
+cargo-package =
+include {external}/external.mk
+install: {source}/.stamp_target_installed
+# Its folder is $(@D), as in Buildroot.
+.PHONY: {source}/.stamp_target_installed
+{source}/.stamp_target_installed:
+\t$(TOONO_INSTALL_INIT_SYSV)
+\t$(TOONO_INSTALL_INIT_OPENRC)
+\t$(TOONO_INSTALL_INIT_SYSTEMD)
+\t$(foreach hook,$(TOONO_POST_INSTALL_TARGET_HOOKS),$($(hook))$(sep))
+show-%:
+\t@echo '$($*)'
+define sep
+
+
+endef
+"""
+
+
+def buildroot():
+    """The package by make, its options by a Kconfig parser, without Buildroot, which is not to be had as a package."""
+    external = YOCTO / "buildroot"
+    config = {"BR2_PACKAGE_TOONO_STATE_DIR": '"/var/lib/toono"', "BR2_PACKAGE_TOONO_STATE_MOUNT": '""'}
+
+    def make(*targets, source=ROOT, folder="/nonexistent", **more):
+        with tempfile.NamedTemporaryFile("w", suffix=".mk") as file:
+            file.write(STUB_MK.replace("{external}", str(external)).replace("{source}", str(source)))
+            file.flush()
+            said = {**config, "BR2_EXTERNAL_TOONO_PATH": external, "TARGET_DIR": folder, **more}
+            return run(["make", "-s", "-f", file.name, *[f"{name}={value}" for name, value in said.items()], *targets])
+
+    init = {"/etc/init.d/S60toono": "755", "/etc/init.d/toono": "755", "/etc/conf.d/toono": "644"}
+    files = {name: mode for name, mode in ALWAYS.items() if name != "/usr/bin/toono"} | init
+
+    def installs(state, mount, should):
+        with tempfile.TemporaryDirectory() as folder:
+            make("install", folder=folder, BR2_PACKAGE_TOONO_STATE_DIR=f'"{state}"', BR2_PACKAGE_TOONO_STATE_MOUNT=f'"{mount}"')
+            equal(tree(folder), should)
+            for file in ("/etc/default/toono", "/etc/conf.d/toono"):
+                equal(settings(folder + file), f"{state},{mount}")
+    check("Buildroot installs what is there for each init", lambda: installs("/var/lib/toono", "", files | STATE))
+    check("Buildroot, the state on a data partition", lambda: installs("/data/toono", "/data", files))
+
+    def without():
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(YOCTO, f"{folder}/source/yocto")
+            os.unlink(f"{folder}/source/yocto/init/toono.confd")
+            make("install", source=f"{folder}/source", folder=f"{folder}/root")
+    check("control: Buildroot, a file that is gone is noticed", lambda: raises(without, "toono.confd"))
+    head = run(["git", "-C", ROOT, "rev-parse", "HEAD"]).strip()
+    check("Buildroot builds this repository at its commit", lambda: equal(
+        make("show-TOONO_SITE", "show-TOONO_SITE_METHOD", "show-TOONO_VERSION").split(), [f"file://{ROOT}", "git", head]))
+    release = {"opt-level": "z", "lto": "fat", "codegen-units": "1", "panic": "abort", "overflow-checks": "true"}
+
+    def profile():
+        import tomllib
+        own = tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]
+        equal({name: str(own[name]).lower() for name in release}, release)
+        said = dict(word.split("=") for word in make("show-TOONO_CARGO_ENV").split())
+        equal(said, {f"CARGO_PROFILE_RELEASE_{name.upper().replace('-', '_')}": value for name, value in release.items()})
+    check("Buildroot builds with the profile of Cargo.toml", profile)
+    check("the account is the one of the Yocto package", lambda: equal(make("show-TOONO_USERS").split()[:4], ["toono", "961", "toono", "961"]))
+
+    def licence():
+        lines = [line.split("  ") for line in (external / "package/toono/toono.hash").read_text().splitlines() if line[0] != "#"]
+        import hashlib
+        equal(lines, [["sha256", hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest(), "LICENSE"]])
+    check("toono.hash has the licence's sum, in Buildroot's form", licence)
+
+    kconfig = ("import kconfiglib, sys; k = kconfiglib.Kconfig(sys.argv[1], warn_to_stderr=False);"
+               "k.syms['BR2_PACKAGE_TOONO'].set_value('y');"
+               "print(','.join(f'{n}={k.syms[n].str_value}' for n in sorted(k.syms) if k.syms[n].nodes)); assert not k.warnings, k.warnings")
+
+    def options(text):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "toono.in").write_text(text)
+            pathlib.Path(folder, "Config.in").write_text(
+                "config BR2_PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS\n\tdef_bool y\nconfig BR2_PACKAGE_HOST_RUSTC\n\tbool\n"
+                f'source "{folder}/toono.in"\n')
+            return run([sys.executable, "-I", "-c", kconfig, f"{folder}/Config.in"]).strip().split(",")
+    text = (external / "package/toono/Config.in").read_text()
+    check("Buildroot's options are Kconfig, and select Rust", lambda: equal(options(text), [
+        "BR2_PACKAGE_HOST_RUSTC=y", "BR2_PACKAGE_HOST_RUSTC_TARGET_ARCH_SUPPORTS=y", "BR2_PACKAGE_TOONO=y",
+        "BR2_PACKAGE_TOONO_STATE_DIR=/var/lib/toono", "BR2_PACKAGE_TOONO_STATE_MOUNT="]))
+    check("control: an option that is no Kconfig is noticed", lambda: raises(lambda: options(text.replace("\tselect", "\tselekt")), "selekt"))
+    check("external.desc names the tree that the files name", lambda: equal(
+        re.search(r"^name: (\w+)$", (external / "external.desc").read_text(), re.MULTILINE).group(1), "TOONO"))
+    check("Buildroot's Config.in sources the package's", lambda: holds(
+        (external / "Config.in").read_text() == 'source "$BR2_EXTERNAL_TOONO_PATH/package/toono/Config.in"\n', "another"))
+
+
+def scripts():
+    """Shell of these checks, and the profile's sample configuration."""
+    for script in ("layer.sh", "oe_build.sh"):
+        check(f"shellcheck: {script}", lambda: run(["shellcheck", "-s", "sh", HERE / script]))
+
+
+def checks():
+    """All of them."""
+    package()
+    image()
+    ptest()
+    buildroot()
+    scripts()
