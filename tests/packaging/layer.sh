@@ -4,12 +4,22 @@
 #     tests/packaging/layer.sh           about a minute the first time, for 140 crates; half of it later
 #     tests/packaging/layer.sh --build   and builds the recipe's source as core's cargo class does (some minutes more)
 #
-# What it needs beside python3 3.11, cargo, git, make and shellcheck comes from PyPI, into a folder outside of the checkout.
+# What it needs beside cargo comes from Debian's packages and from PyPI, these into a folder outside of the checkout.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 TOONO_PACKAGING_CACHE=${TOONO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/toono}/packaging
 export TOONO_PACKAGING_CACHE PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$TOONO_PACKAGING_CACHE"
+
+missing=
+for program in git make shellcheck wget; do
+    command -v "$program" >/dev/null || missing="$missing $program"
+done
+python3 -c 'import ensurepip, tomllib, venv' 2>/dev/null || missing="$missing python3-venv"
+if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086
+    apt-get -qq update && apt-get -qq install -y --no-install-recommends $missing >/dev/null
+fi
 
 # All of them by version: another linter has other opinions.
 wanted="bitbake-setup==2.19.0 oelint-adv==9.11.2 kas==5.5 jsonschema==4.26.0 pyyaml==6.0.4 kconfiglib==14.1.0"
@@ -26,6 +36,8 @@ failed=0
 "$venv/bin/python" "$here/layer.py" || failed=1
 if [ "${1:-}" = --build ]; then
     sources=$(echo "$TOONO_PACKAGING_CACHE"/bitbake/tmp/work/toono-[0-9]*/sources)
-    "$here/oe_build.sh" "$sources" "$TOONO_PACKAGING_CACHE/oe" || failed=1
+    recipe=$(echo "$here"/../../yocto/meta-toono/recipes-toono/toono/toono_*.bb)
+    flags=$(sed -n "s/^RUSTFLAGS:append:$(uname -m | tr _ -) = \"\(.*\)\"/\1/p" "$recipe")
+    "$here/oe_build.sh" "$sources" "$TOONO_PACKAGING_CACHE/oe" "$flags" || failed=1
 fi
 exit "$failed"

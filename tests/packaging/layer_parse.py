@@ -99,11 +99,14 @@ def main():
     parser.add_argument("--fetch", action="store_true")
     parser.add_argument("--unpack", action="store_true")
     said = parser.parse_args()
+    # What git and tar say while they work goes to standard error too.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     bb = bitbake()
     builder = configured(bb, said)
     files = [file for pattern in builder.data.getVar("BBFILES").split() for file in sorted(glob.glob(pattern)) if file.endswith(".bb")]
     files = [file for file in files if said.recipe in (None, os.path.basename(file).split("_")[0].removesuffix(".bb"))]
-    print(json.dumps([recipe(bb, builder, file, said) for file in files], indent=1))
+    print(json.dumps([recipe(bb, builder, file, said) for file in files], indent=1), file=answer, flush=True)
 
 
 if __name__ == "__main__":

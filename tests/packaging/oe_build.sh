@@ -3,9 +3,10 @@
 # fetcher laid out and no network, out of the source tree, linked through a wrapper with core's linker flags, not stripped. Then
 # holds the binary against what core's package QA holds it against.
 #
-#     tests/packaging/oe_build.sh SOURCES BUILD
+#     tests/packaging/oe_build.sh SOURCES BUILD [RUSTFLAGS]
 #
-# SOURCES is what layer_parse.py --unpack made (toono-VERSION and cargo_home), BUILD a folder for what is built. Some minutes.
+# SOURCES is what layer_parse.py --unpack made (toono-VERSION and cargo_home), BUILD a folder for what is built, RUSTFLAGS what
+# the recipe adds to core's. Some minutes.
 set -eu
 sources=$(realpath "$1")
 mkdir -p "$2"
@@ -52,7 +53,7 @@ cd "$build"
 check "cargo builds from the crates of the list alone, --frozen" env \
     CARGO_HOME="$sources/cargo_home" CARGO_PROFILE_RELEASE_STRIP=none CARGO_INCREMENTAL=0 \
     CC="$build/wrapper/target-rust-cc" TARGET_CC="$build/wrapper/target-rust-cc" TARGET_CFLAGS="$flags" CFLAGS="$flags" \
-    RUSTFLAGS="--remap-path-prefix=$sources=/usr/src/debug/toono --remap-path-prefix=$build=/usr/src/debug/toono" \
+    RUSTFLAGS="--remap-path-prefix=$sources=/usr/src/debug/toono --remap-path-prefix=$build=/usr/src/debug/toono ${3:-}" \
     nice cargo build -v --frozen --target "$target" --release --manifest-path="$source/Cargo.toml" --bin toono
 [ "$failed" = 0 ] || exit 1
 

@@ -26,6 +26,8 @@ CARGO_BUILD_FLAGS += "--bin toono"
 # (opt-level z, fat LTO, one unit, abort) is ours as it is. The linker scripts of cross/build.rs are added to the linker's own
 # and need nothing here.
 export CARGO_PROFILE_RELEASE_STRIP = "none"
+# Where the linker is named cross/build.rs leaves this to whoever names it. The C library of every supported series unpacks them.
+RUSTFLAGS:append:x86-64 = " -Clink-arg=-Wl,-z,pack-relative-relocs"
 
 INITSCRIPT_NAME = "toono"
 # Before a kubelet at the usual 80 to 99, and stopped after it.
