@@ -62,6 +62,7 @@ def recipes():
         ("a function that is no Python", "toono-source.inc", "return commit.strip()", "return commit.strip(", "SyntaxError"),
     ]:
         check(f"control: {what} is noticed", lambda: broken(file, old, new, with_))
+    check("where the layer lies is in no signature, what is built is", signed)
     check("a layer outside of a repository says what to set", no_repository)
 
 
@@ -74,6 +75,17 @@ def broken(file, old, new, with_):
     with Copy() as copy:
         copy.change(f"recipes-toono/toono/{file}", old, new)
         fails(parse_words("wrynose", layer=copy.layer, work=f"{copy.folder.name}/work"), with_)
+
+
+def signed():
+    """Signatures of a recipe's tasks by where its layer lies."""
+    with Copy() as here, Copy() as there:
+        def of(copy):
+            return parsed("wrynose", layer=copy.layer, work=f"{copy.folder.name}/work")["toono"]["signatures"]
+        same = of(here)
+        equal(of(there), same)
+        there.change("recipes-toono/toono/toono_0.1.0.bb", "--bin toono", "--bins")
+        equal([task for task, hash in of(there).items() if hash != same[task]], ["recipe:do_compile"])
 
 
 def no_repository():

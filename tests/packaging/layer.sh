@@ -2,7 +2,8 @@
 # Checks yocto/: the layer by BitBake's own parser and fetcher, oelint-adv and kas, what recipes and Buildroot install, the lists.
 #
 #     tests/packaging/layer.sh           about a minute the first time, for 140 crates; half of it later
-#     tests/packaging/layer.sh --build   and builds the recipe's source as core's cargo class does (some minutes more)
+#     tests/packaging/layer.sh --build   and builds the recipe's source as core's cargo class does (some minutes more), and as root
+#                                        runs the layer's runtime test with that, or with TOONO_BINARY
 #
 # What it needs beside cargo comes from Debian's packages and from PyPI, these into a folder outside of the checkout.
 set -eu
@@ -15,6 +16,7 @@ missing=
 for program in git make shellcheck wget; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
+command -v busybox >/dev/null || missing="$missing busybox-static"
 python3 -c 'import ensurepip, tomllib, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
@@ -39,5 +41,8 @@ if [ "${1:-}" = --build ]; then
     recipe=$(echo "$here"/../../yocto/meta-toono/recipes-toono/toono/toono_*.bb)
     flags=$(sed -n "s/^RUSTFLAGS:append:$(uname -m | tr _ -) = \"\(.*\)\"/\1/p" "$recipe")
     "$here/oe_build.sh" "$sources" "$TOONO_PACKAGING_CACHE/oe" "$flags" || failed=1
+    if [ "$(id -u)" = 0 ]; then
+        "$venv/bin/python" "$here/device.py" "${TOONO_BINARY:-$TOONO_PACKAGING_CACHE/oe/toono}" || failed=1
+    fi
 fi
 exit "$failed"

@@ -61,6 +61,16 @@ def configured(bb, said):
     return builder
 
 
+# Of core's BB_BASEHASH_IGNORE_VARS, those that hold folders.
+IGNORED = {"TMPDIR", "FILE", "PATH", "PWD", "BBPATH", "DL_DIR", "THISDIR", "FILESPATH", "TOPDIR"}
+
+
+def signatures(bb, data, file):
+    """What each task's signature is made from, before the tasks it depends on: the same wherever the layer lies."""
+    tasks, needs, values = bb.data.generate_dependencies(data, IGNORED)
+    return bb.data.generate_dependency_hash(tasks, needs, values, IGNORED, file)[1]
+
+
 def recipe(bb, builder, file, said):
     """One recipe's variables, and what its SRC_URI is made of."""
     appends = [name for name in builder.data.getVar("BBFILES").split() if name.endswith(".bbappend")]
@@ -73,6 +83,7 @@ def recipe(bb, builder, file, said):
     tasks = {task: data.getVarFlag(task, "deps", False) or [] for task in data.keys() if data.getVarFlag(task, "task", False)}
     shown["tasks"] = tasks
     shown["network"] = [task for task in tasks if data.getVarFlag(task, "network") and task != "do_fetch"]
+    shown["signatures"] = signatures(bb, data, "recipe")
     if not data.getVar("SRC_URI"):
         return shown
     fetcher = bb.fetch2.Fetch(data.getVar("SRC_URI").split(), data)

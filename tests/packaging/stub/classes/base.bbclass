@@ -1,17 +1,24 @@
 # Tasks in the order that core has them; they do nothing.
-python do_fetch() {
+do_fetch() {
+    :
 }
-python do_unpack() {
+do_unpack() {
+    :
 }
-python do_patch() {
+do_patch() {
+    :
 }
-python do_configure() {
+do_configure() {
+    :
 }
-python do_compile() {
+do_compile() {
+    :
 }
-python do_install() {
+do_install() {
+    :
 }
-python do_package() {
+do_package() {
+    :
 }
 addtask fetch
 addtask unpack after do_fetch
@@ -20,3 +27,6 @@ addtask configure after do_patch
 addtask compile after do_configure
 addtask install after do_compile
 addtask package after do_install
+# What core's tasks depend on.
+do_fetch[vardeps] += "SRC_URI SRCREV"
+do_compile[vardeps] += "CARGO_BUILD_FLAGS RUSTFLAGS CARGO_PROFILE_RELEASE_STRIP"

@@ -1,11 +1,15 @@
 CARGO_TEST_BINARIES_FILES ?= "${B}/test_binaries_list"
-python do_compile_ptest_cargo() {
+do_compile_ptest_cargo() {
+    :
 }
-python do_compile_ptest_base() {
+do_compile_ptest_base() {
+    :
 }
-python do_install_ptest_base() {
+do_install_ptest_base() {
+    :
 }
-python do_install_ptest_cargo() {
+do_install_ptest_cargo() {
+    :
 }
 addtask compile_ptest_cargo after do_compile before do_compile_ptest_base
 addtask compile_ptest_base after do_compile before do_install_ptest_base

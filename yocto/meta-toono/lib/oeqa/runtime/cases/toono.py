@@ -14,8 +14,21 @@ from oeqa.runtime.case import OERuntimeTestCase
 from oeqa.runtime.decorator.package import OEHasPackage
 
 CONFIG = "/etc/toono/toono.toml"
-# A read-only root has its configuration replaced by one on a tmpfs.
+# A read-only root has its configuration covered by one on a tmpfs.
 TEST_CONFIG = "/run/toono-test.toml"
+TEST_CA = "/run/toono-test.crt"
+# An authority that never signed anything: openssl req -x509 -newkey ec -nodes -keyout /dev/null.
+CA = """-----BEGIN CERTIFICATE-----
+MIIBkTCCATegAwIBAgIUJRS6iT8ty9hm5okIGLP/clWEQMowCgYIKoZIzj0EAwIw
+HTEbMBkGA1UEAwwSbm9ib2R5J3MgYXV0aG9yaXR5MCAXDTI2MTEyNDE5MTUzNVoY
+DzIxMjYxMDMxMTkxNTM1WjAdMRswGQYDVQQDDBJub2JvZHkncyBhdXRob3JpdHkw
+WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ0PI26Z3TT0saahyz+7bqyKK6NYVkP
+0pEuuu2v2TSQm7senILEApPmpLNqPYicQZqu5O06CF3Hiq13wccwuCyzo1MwUTAd
+BgNVHQ4EFgQUXFJc1eYm9U4D06uYE1fP6qlj3EkwHwYDVR0jBBgwFoAUXFJc1eYm
+9U4D06uYE1fP6qlj3EkwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBF
+AiBkTIaM7i25Bf6Jf9iP0B6ss3diO+tDhnPD/B3Zb4kk+wIhAMo2rimKegJzhlwf
+deAFa8eCDdzV7AXBGeed8i2UE5zB
+-----END CERTIFICATE-----"""
 AGENT = "http://127.0.0.1:10261"
 ADMIN = "http://127.0.0.1:10267"
 SECONDS = 30
@@ -68,8 +81,11 @@ class ToonoTest(OERuntimeTestCase):
     @OETestDepends(["toono.ToonoTest.test_not_configured"])
     def test_start(self):
         """With a server that can't be reached it runs."""
-        self.run_ok("printf 'server = \"https://192.0.2.10:6443\"\\nnode-name = \"test\"\\n' > %s" % TEST_CONFIG)
-        self.run_ok("mountpoint -q %s || mount -o bind %s %s" % (CONFIG, TEST_CONFIG, CONFIG))
+        lines = ['server = "https://192.0.2.10:6443"', 'ca = "%s"' % TEST_CA, 'node-name = "test"']
+        self.run_ok("printf '%%s\\n' '%s' > %s" % ("' '".join(lines), TEST_CONFIG))
+        self.run_ok("echo '%s' > %s" % (CA, TEST_CA))
+        self.run_ok("chmod 0644 %s %s" % (TEST_CONFIG, TEST_CA))
+        self.run_ok("mount -o bind %s %s" % (TEST_CONFIG, CONFIG))
         status, output = self.service("restart")
         self.assertEqual(status, 0, output)
         self.wait("the agent listens", lambda: " 200" in self.code(ADMIN + "/v1/healthz"))
