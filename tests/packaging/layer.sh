@@ -16,6 +16,7 @@ missing=
 for program in git make shellcheck wget; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 command -v busybox >/dev/null || missing="$missing busybox-static"
 python3 -c 'import ensurepip, tomllib, venv' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ]; then

@@ -18,8 +18,9 @@ bbfatal() { echo "$*" >&2; exit 1; }
 """
 
 
-def shell(body, folder, source=ROOT):
+def shell(recipe, function, folder, source=ROOT):
     """Runs a shell function of a recipe as it is after expansion, on a source tree and into a folder."""
+    body = f"toono_say_state() {{\n{recipe['toono_say_state'] or ':'}\n}}\n{recipe[function]}"
     body = re.sub(r"\S*/work/[^/\s]+/image", str(folder), body)
     body = re.sub(r"\S*/work/[^/\s]+/rootfs", str(folder), body)
     body = re.sub(r"/\S*/work/([^/\s]+)(?:/sources)?/\1/", f"{source}/", body)
@@ -44,11 +45,27 @@ ALWAYS = {
 }
 SYSV = {"/etc/default/volatiles/50_toono": "644"}
 STATE = {"/var/lib/toono": "700"}
+UNITS = "/usr/lib/systemd/system"
+DROP_IN = {f"{UNITS}/toono.service.d/50-state.conf": "644"}
 
 
 def settings(file):
     """NAME="value" lines of a shell file that say where the state is, as sh reads them."""
     return run(["sh", "-c", f'. {shlex.quote(str(file))} && echo "$TOONO_STATE_DIR,$TOONO_STATE_MOUNT"']).strip()
+
+
+def systemd(folder):
+    """Settings of the drop-in for the state, after systemd itself has read it with the unit."""
+    drop_in = pathlib.Path(f"{folder}{UNITS}/toono.service.d/50-state.conf")
+    for program in ("bin/sh", "usr/bin/toono"):
+        pathlib.Path(folder, program).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("/bin/sh", f"{folder}/{program}")
+    run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={folder}", f"{UNITS}/toono.service"])
+    found = dict(line.split("=", 1) for line in drop_in.read_text().splitlines() if "=" in line)
+    make = shlex.split(found.pop("ExecStartPre").removeprefix("+"))
+    equal(make[:2], ["/bin/sh", "-c"])
+    run(["sh", "-n", "-c", make[2]])
+    return found
 
 
 def package():
@@ -57,12 +74,12 @@ def package():
     for what, lines, should, said in [
         ("sysvinit", ['DISTRO_FEATURES = "sysvinit"'], ALWAYS | SYSV | STATE, "/var/lib/toono,"),
         ("systemd", ['DISTRO_FEATURES = "systemd"'], ALWAYS | STATE, "/var/lib/toono,"),
-        ("systemd and a data partition", ['DISTRO_FEATURES = "systemd"', *on_data], ALWAYS, "/data/toono,/data"),
+        ("systemd and a data partition", ['DISTRO_FEATURES = "systemd"', *on_data], ALWAYS | DROP_IN, "/data/toono,/data"),
     ]:
         def installs():
             with tempfile.TemporaryDirectory() as folder:
                 recipe = parsed("wrynose", set=lines, recipe="toono")["toono"]
-                shell(recipe["do_install"], folder)
+                shell(recipe, "do_install", folder)
                 equal(tree(folder), should)
                 equal(settings(f"{folder}/etc/default/toono"), said)
                 for file in recipe["CONFFILES:${PN}"].split():
@@ -73,12 +90,12 @@ def package():
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(YOCTO, f"{folder}/source/yocto")
             os.unlink(f"{folder}/source/yocto/init/toono.sysv")
-            shell(parsed("wrynose", recipe="toono")["toono"]["do_install"], f"{folder}/root", f"{folder}/source")
+            shell(parsed("wrynose", recipe="toono")["toono"], "do_install", f"{folder}/root", f"{folder}/source")
     check("control: a script that is gone is noticed", lambda: raises(without, "toono.sysv"))
 
     def kubelet():
         with tempfile.TemporaryDirectory() as folder:
-            shell(parsed("wrynose", recipe="toono-kubelet")["toono-kubelet"]["do_install"], folder)
+            shell(parsed("wrynose", recipe="toono-kubelet")["toono-kubelet"], "do_install", folder)
             equal(tree(folder), {"/etc/kubernetes/toono.kubeconfig": "644", "/usr/lib/systemd/system/kubelet.service.d/50-toono.conf": "644"})
             drop_in = pathlib.Path(f"{folder}/usr/lib/systemd/system/kubelet.service.d/50-toono.conf").read_text()
             named = re.search(r"--kubeconfig=(\S+?)\"", drop_in).group(1)
@@ -100,12 +117,17 @@ def image():
     """The data partition in the image's root, and the partition table."""
     recipe = parsed("wrynose", recipe="toono-image")["toono-image"]
 
-    def rooted(default):
+    def rooted(default, unit=False):
         with tempfile.TemporaryDirectory() as folder:
             os.makedirs(f"{folder}/etc/default")
             pathlib.Path(f"{folder}/etc/fstab").write_text("/dev/root / auto ro 1 1\n")
             pathlib.Path(f"{folder}/etc/default/toono").write_text(default)
-            shell(recipe["toono_data_partition"], folder)
+            if unit:
+                os.makedirs(f"{folder}{UNITS}")
+                shutil.copy(YOCTO / "init/toono.service", f"{folder}{UNITS}")
+            shell(recipe, "toono_data_partition", folder)
+            if unit:
+                return systemd(folder)
             owner = os.stat(f"{folder}/data/toono").st_uid
             return (tree(folder)["/data/toono"], owner if os.getuid() == 0 else 961,
                     pathlib.Path(f"{folder}/etc/fstab").read_text().splitlines()[1:], settings(f"{folder}/etc/default/toono"))
@@ -113,6 +135,8 @@ def image():
     default = (YOCTO / "init/toono.default").read_text()
     check("the image mounts the data partition and keeps the state on it", lambda: equal(rooted(default), (
         "700", 961, ["/dev/vda4 /data ext4 noatime,nodev,nosuid,noexec,nofail 0 0"], "/data/toono,/data")))
+    check("the image's unit waits for the partition, may write to it, and systemd takes it", lambda: equal(
+        rooted(default, unit=True), {"RequiresMountsFor": "/data", "ReadWritePaths": "-/data/toono"}))
     check("control: a settings file that names no state folder is noticed",
           lambda: raises(lambda: rooted("# nothing\n"), "no line for the state folder"))
     check("its root is read-only, a squashfs, and the disk's layout is the layer's", lambda: equal(

@@ -23,7 +23,7 @@ SHOWN = ["PN", "PV", "BP", "S", "LICENSE", "SRC_URI", "SRCREV", "LIC_FILES_CHKSU
          "CARGO_PROFILE_RELEASE_STRIP", "CARGO_VENDORING_DIRECTORY", "USERADD_PARAM:${PN}", "GROUPADD_PARAM:${PN}",
          "INITSCRIPT_PARAMS", "CONFFILES:${PN}", "FILES:${PN}", "RDEPENDS:${PN}", "RRECOMMENDS:${PN}", "INSANE_SKIP:${PN}",
          "TOONO_STATE_DIR", "TOONO_STATE_MOUNT", "TOONO_DATA_DEVICE", "TOONO_UID", "EXTERNALSRC", "IMAGE_FEATURES", "IMAGE_FSTYPES", "IMAGE_INSTALL",
-         "ROOTFS_POSTPROCESS_COMMAND", "WKS_FILE", "do_install", "toono_data_partition", "toono_ptest_units"]
+         "ROOTFS_POSTPROCESS_COMMAND", "WKS_FILE", "do_install", "toono_data_partition", "toono_say_state", "toono_ptest_units"]
 
 
 def bitbake():

@@ -36,9 +36,6 @@ toono_data_partition() {
     # nofail: without the partition the node still boots, and the agent says why it does not start.
     printf '%s %s ext4 noatime,nodev,nosuid,noexec,nofail 0 0\n' '${TOONO_DATA_DEVICE}' '${TOONO_STATE_MOUNT}' \
         >> ${IMAGE_ROOTFS}${sysconfdir}/fstab
-    sed -i -e 's|^TOONO_STATE_DIR=.*|TOONO_STATE_DIR="${TOONO_STATE_DIR}"|' \
-        -e 's|^TOONO_STATE_MOUNT=.*|TOONO_STATE_MOUNT="${TOONO_STATE_MOUNT}"|' ${IMAGE_ROOTFS}${sysconfdir}/default/toono
-    grep -qx 'TOONO_STATE_DIR="${TOONO_STATE_DIR}"' ${IMAGE_ROOTFS}${sysconfdir}/default/toono || \
-        bbfatal "${sysconfdir}/default/toono has no line for the state folder"
+    toono_say_state ${IMAGE_ROOTFS}
 }
 ROOTFS_POSTPROCESS_COMMAND += "toono_data_partition"

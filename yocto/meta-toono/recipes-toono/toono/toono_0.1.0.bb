@@ -43,10 +43,7 @@ do_install() {
 
     install -d ${D}${sysconfdir}/toono ${D}${sysconfdir}/default ${D}${sysconfdir}/init.d ${D}${systemd_system_unitdir}
     install -m 0644 ${S}/yocto/toono.toml ${D}${sysconfdir}/toono/toono.toml
-    sed -e 's|^TOONO_STATE_DIR=.*|TOONO_STATE_DIR="${TOONO_STATE_DIR}"|' \
-        -e 's|^TOONO_STATE_MOUNT=.*|TOONO_STATE_MOUNT="${TOONO_STATE_MOUNT}"|' \
-        ${S}/yocto/init/toono.default > ${D}${sysconfdir}/default/toono
-    chmod 0644 ${D}${sysconfdir}/default/toono
+    install -m 0644 ${S}/yocto/init/toono.default ${D}${sysconfdir}/default/toono
 
     # The classes take away what the image's init does not read.
     install -m 0755 ${S}/yocto/init/toono.sysv ${D}${sysconfdir}/init.d/toono
@@ -55,13 +52,14 @@ do_install() {
         install -d ${D}${sysconfdir}/default/volatiles
         install -m 0644 ${S}/yocto/init/toono.volatiles ${D}${sysconfdir}/default/volatiles/50_toono
     fi
-    # On a partition that is mounted later the service makes it itself.
+    toono_say_state ${D}
+    # On a partition that is mounted later it is made at the first start.
     if [ -z "${TOONO_STATE_MOUNT}" ]; then
         install -d -m 0700 ${D}${TOONO_STATE_DIR}
     fi
 }
 
-FILES:${PN} += "${TOONO_STATE_DIR}"
+FILES:${PN} += "${TOONO_STATE_DIR} ${systemd_system_unitdir}/toono.service.d"
 
 CONFFILES:${PN} = "${sysconfdir}/toono/toono.toml ${sysconfdir}/default/toono"
 
