@@ -61,11 +61,12 @@ def systemd(folder):
         pathlib.Path(folder, program).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy("/bin/sh", f"{folder}/{program}")
     run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={folder}", f"{UNITS}/toono.service"])
-    found = dict(line.split("=", 1) for line in drop_in.read_text().splitlines() if "=" in line)
-    make = shlex.split(found.pop("ExecStartPre").removeprefix("+"))
-    equal(make[:2], ["/bin/sh", "-c"])
+    lines = [line.split("=", 1) for line in drop_in.read_text().splitlines() if "=" in line]
+    before = [value for name, value in lines if name == "ExecStartPre"]
+    make = shlex.split(before[1].removeprefix("+"))
+    equal([before[0], *make[:2], before[2].split()[:2]], ["", "/bin/sh", "-c", ["/usr/bin/toono", "check"]])
     run(["sh", "-n", "-c", make[2]])
-    return found
+    return {name: value for name, value in lines if name != "ExecStartPre"}
 
 
 def package():
@@ -233,8 +234,10 @@ def buildroot():
             equal(tree(folder), should)
             for file in ("/etc/default/toono", "/etc/conf.d/toono"):
                 equal(settings(folder + file), f"{state},{mount}")
+            if mount:
+                equal(systemd(folder), {"RequiresMountsFor": mount, "ReadWritePaths": f"-{state}"})
     check("Buildroot installs what is there for each init", lambda: installs("/var/lib/toono", "", files | STATE))
-    check("Buildroot, the state on a data partition", lambda: installs("/data/toono", "/data", files))
+    check("Buildroot, the state on a data partition", lambda: installs("/data/toono", "/data", files | DROP_IN))
 
     def without():
         with tempfile.TemporaryDirectory() as folder:

@@ -41,6 +41,18 @@ endef
 define TOONO_PERMISSIONS
 	$(TOONO_STATE_DIR) d 0700 961 961 - - - - -
 endef
+else
+# systemd locks away all that its unit does not name.
+define TOONO_INSTALL_STATE_UNIT
+	mkdir -p $(TARGET_DIR)/usr/lib/systemd/system/toono.service.d
+	{ \
+		printf '[Unit]\nRequiresMountsFor=%s\n\n' '$(TOONO_STATE_MOUNT)'; \
+		printf '[Service]\nReadWritePaths=-%s\n' '$(TOONO_STATE_DIR)'; \
+		printf 'ExecStartPre=\nExecStartPre=+/bin/sh -c "[ -d %s ] || { mkdir -m 0700 %s && chown toono:toono %s; }"\n' \
+			'$(TOONO_STATE_DIR)' '$(TOONO_STATE_DIR)' '$(TOONO_STATE_DIR)'; \
+		grep '^ExecStartPre=' $(@D)/yocto/init/toono.service; \
+	} > $(TARGET_DIR)/usr/lib/systemd/system/toono.service.d/50-state.conf
+endef
 endif
 
 define TOONO_INSTALL_SETTINGS
@@ -67,6 +79,7 @@ endef
 
 define TOONO_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(@D)/yocto/init/toono.service $(TARGET_DIR)/usr/lib/systemd/system/toono.service
+	$(TOONO_INSTALL_STATE_UNIT)
 endef
 
 $(eval $(cargo-package))
