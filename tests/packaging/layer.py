@@ -8,6 +8,7 @@ import hashlib
 import json
 import pathlib
 import re
+import shutil
 import sys
 import tomllib
 import types
@@ -136,8 +137,12 @@ def wrong_sum():
         (copy.recipe / "toono-crates.inc").write_text(
             f'SRC_URI = "crate://crates.io/{name}/{version};name={name}-{version}"\n'
             f'SRC_URI[{name}-{version}.sha256sum] = "{"0" * 64}"\n')
+        # The crate is at hand, so that this needs no network either.
+        downloads = pathlib.Path(copy.folder.name, "downloads")
+        downloads.mkdir()
+        shutil.copy(CACHE / f"downloads/{name}-{version}.crate", downloads)
         words = parse_words("wrynose", layer=copy.layer, recipe="toono", work=f"{copy.folder.name}/work", fetch=True,
-                            set=[f'DL_DIR = "{copy.folder.name}/downloads"'])
+                            set=[f'DL_DIR = "{downloads}"'])
         fails(words, checksum)
 
 

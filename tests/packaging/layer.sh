@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks yocto/: the layer by BitBake's own parser and fetcher, oelint-adv and kas, what recipes and Buildroot install, the lists.
 #
-#     tests/packaging/layer.sh           about a minute the first time, for 140 crates; half of it later
+#     tests/packaging/layer.sh           a minute or two, of which the first time some for 140 crates; later without the network
 #     tests/packaging/layer.sh --build   and builds the recipe's source as core's cargo class does (some minutes more), and as root
 #                                        runs the layer's runtime test with that, or with TOONO_BINARY
 #

@@ -4,7 +4,7 @@
     layer_parse.py --series wrynose --layer LAYER [--layer LAYER ...] --work FOLDER [--fetch] [--unpack]
 
 BitBake is the package `bitbake-setup` of PyPI, which its developers publish: the whole of `bb` without the programs and without the
-two servers, which parsing does not need. In the place of openembedded-core stands `stub/`, so what core's classes make of the
+two servers, which parsing does not need. It is one version whatever the series. In the place of openembedded-core stands `stub/`, so what core's classes make of the
 recipe is not seen here. `--fetch` downloads what SRC_URI names with BitBake's fetcher, which checks the sums; `--unpack` lays it
 out as do_unpack does. Ends with 1 when anything is wrong; what, is on standard error.
 """
