@@ -6,11 +6,11 @@
 # certificates. Its API server is one that nobody is, unless the harness starts it.
 furnish() {
     mkdir -p "$1/etc/toono" "$1/usr/bin"
-    echo 'toono:x:950:950:toono:/nonexistent:/sbin/nologin' >>"$1/etc/passwd"
-    printf 'toono:x:950:\nsurplus:x:951:toono\n' >>"$1/etc/group"
+    echo 'toono:x:961:961:toono:/nonexistent:/sbin/nologin' >>"$1/etc/passwd"
+    printf 'toono:x:961:\nsurplus:x:962:toono\n' >>"$1/etc/group"
     install -m 0755 "$TOONO_BINARY" "$1/usr/bin/toono"
     install -m 0644 "$WORK/ca.crt" "$WORK/client.crt" "$1/etc/toono/"
-    install -m 0640 -g 950 "$WORK/client.key" "$1/etc/toono/"
+    install -m 0640 -g 961 "$WORK/client.key" "$1/etc/toono/"
     cat >"$1/etc/toono/toono.toml" <<'TOML'
 server = "https://127.0.0.1:6443"
 ca = "/etc/toono/ca.crt"
@@ -34,22 +34,4 @@ cover() {
     rm -rf /etc/toono /var/lib/toono
     busybox ip link set lo up
     furnish ""
-}
-
-# What stands in for an agent that does not end at TERM, nor what it started: it says that it listens while /run/stub is there.
-stubborn() {
-    cat >"$1" <<'STUB'
-#!/bin/sh
-case $1 in
-    check) ;;
-    wait) test -e /run/stub ;;
-    agent)
-        trap '' TERM HUP
-        : >/run/stub
-        sleep 4711 &
-        while :; do sleep 1; done
-        ;;
-esac
-STUB
-    chmod 0755 "$1"
 }

@@ -89,8 +89,8 @@ has_line() { grep -q -- "$1" "$2"; }
 
 # What the agent may do, from /proc: $1 its process, $2 its OOM score.
 rights() {
-    is "runs as its user" "$(field "$1" Uid)" "950 950 950 950"
-    is "runs as its group" "$(field "$1" Gid)" "950 950 950 950"
+    is "runs as its user" "$(field "$1" Uid)" "961 961 961 961"
+    is "runs as its group" "$(field "$1" Gid)" "961 961 961 961"
     is "has dropped all other groups" "$(field "$1" Groups)" ""
     is "has no capability" "$(field "$1" CapEff)" "0000000000000000"
     is "may gain none (no_new_privs)" "$(field "$1" NoNewPrivs)" "1"
@@ -119,3 +119,30 @@ let_go() { exec 7>&-; }
 
 break_config() { cp /etc/toono/toono.toml "$tmp/whole.toml" && echo 'listen = "nowhere"' >>/etc/toono/toono.toml; }
 mend_config() { cp "$tmp/whole.toml" /etc/toono/toono.toml; }
+
+# What stands in for an agent that does not end at TERM, nor what it started: it says that it listens while /run/stub is there.
+stubborn() {
+    cat >"$1" <<'STUB'
+#!/bin/sh
+case $1 in
+    check) ;;
+    wait)
+        # Three seconds, or none: --timeout is the last word.
+        for last; do :; done
+        for _ in 1 2 3; do
+            if [ -e /run/stub ]; then exit 0; fi
+            if [ "$last" = 0 ]; then exit 1; fi
+            sleep 1
+        done
+        exit 1
+        ;;
+    agent)
+        trap '' TERM HUP
+        : >/run/stub
+        sleep 4711 &
+        while :; do sleep 1; done
+        ;;
+esac
+STUB
+    chmod 0755 "$1"
+}
