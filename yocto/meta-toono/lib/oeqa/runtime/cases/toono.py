@@ -101,6 +101,7 @@ class ToonoTest(OERuntimeTestCase):
     def test_reload(self):
         """SIGHUP ends nobody."""
         before = self.pids()
+        self.assertTrue(before, "nobody runs")
         status, output = self.service("reload")
         self.assertEqual(status, 0, output)
         self.assertEqual(self.pids(), before)
@@ -108,7 +109,8 @@ class ToonoTest(OERuntimeTestCase):
     @OETestDepends(["toono.ToonoTest.test_reload"])
     def test_respawn(self):
         """Killed, it comes back."""
-        before = set(self.pids())
+        before = self.pids()
+        self.assertTrue(before, "nobody runs")
         newest = max(before, key=int)
         self.run_ok("kill -9 %s" % newest)
         self.wait("the agent is back", lambda: self.pids() and newest not in self.pids()
