@@ -9,7 +9,6 @@ decorators, and a target whose commands run there instead of over SSH.
 """
 
 import importlib.util
-import os
 import pathlib
 import shutil
 import subprocess

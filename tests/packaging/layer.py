@@ -13,6 +13,7 @@ import sys
 import tomllib
 import types
 
+import layer_buildroot
 import layer_check
 import layer_install
 from layer_check import CACHE, HERE, LAYER, RECIPE, ROOT, SERIES, YOCTO, Copy, check, equal, fails, holds, parse_words, parsed, run
@@ -223,4 +224,5 @@ if __name__ == "__main__":
     kas_files()
     papers()
     layer_install.checks()
+    layer_buildroot.checks()
     sys.exit(layer_check.report())
