@@ -150,7 +150,7 @@ impl App {
                 std::future::ready(admin::answer(&agent, &about, &request))
             })
         };
-        let signals = signal::Listener::new()
+        let signals = signal::Listener::new(false)
             .map_err(|error| Error::Door(format!("can't listen for signals: {error}")))?;
         Ok(Self {
             executor,
