@@ -17,7 +17,7 @@
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process, kernel, supervision, syslog | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
-//! | [`shell`] | the process: command line, configuration, logger, admin, app | |
+//! | [`shell`] | the process: command line, configuration, start, logger, admin, app | |
 #![forbid(unsafe_code)]
 
 /// Words: plain data, no I/O, no async, no clock.
@@ -97,8 +97,13 @@ pub mod shell {
     pub mod app;
     pub mod cli;
     pub mod config;
+    pub mod exit;
+    pub mod flags;
+    pub mod folder;
     pub mod kubeconfig;
     pub mod logger;
     pub mod report;
     pub mod settings;
+    pub mod start;
+    pub mod wait;
 }

@@ -20,6 +20,7 @@ mod lists;
 #[path = "model/run.rs"]
 mod model;
 mod operator;
+mod process;
 mod sealed;
 mod servers;
 mod support;
