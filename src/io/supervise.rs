@@ -51,7 +51,13 @@ pub fn run(arguments: &[&CStr], spawn: Spawn) -> io::Result<u8> {
                 log::error!("the agent does not end, and is killed");
                 tell(child, Order::Die);
             }
-            Action::Wait(until) => due = until,
+            Action::Wait(until) => {
+                if let (Input::Exited(_), Some(until)) = (input, until) {
+                    let pause = until.saturating_duration_since(Instant::now());
+                    log::warn!("it is started again in {} s", pause.as_secs() + 1);
+                }
+                due = until;
+            }
             Action::End(code) => return Ok(code),
         }
         let next: Pin<Box<dyn Future<Output = Input> + '_>> =

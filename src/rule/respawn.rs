@@ -86,6 +86,8 @@ impl Respawn {
                 Action::Start
             }
             (Self::Resting(..), _) => Action::End(0),
+            // Told before it could listen, it has ended by the signal itself.
+            (Self::Leaving(kill), Input::Exited(None)) if now < kill => Action::End(0),
             (Self::Leaving(_), Input::Exited(code)) => Action::End(code.unwrap_or(KILLED)),
             // Told twice, the process is too: it knows to hurry then.
             (Self::Leaving(kill), Input::Stop) => Action::Stop(kill),
@@ -152,6 +154,8 @@ mod tests {
         assert_eq!(state.step(Input::Stop, now), Action::Stop(kill));
         let mut well = state;
         assert_eq!(well.step(Input::Exited(Some(0)), now), Action::End(0));
+        let mut early = state;
+        assert_eq!(early.step(Input::Exited(None), now), Action::End(0));
         let mut wrong = state;
         assert_eq!(wrong.step(Input::Exited(Some(78)), now), Action::End(78));
         assert_eq!(state.step(Input::Time, kill), Action::Kill);

@@ -56,7 +56,7 @@ pub fn main(arguments: Vec<String>, spawn: Spawn) -> ExitCode {
     let Some(verb) = VERBS.iter().find(|verb| verb.0 == name) else {
         return misused(&format!("there is no verb {name}"));
     };
-    if rest.first().is_some_and(asks) {
+    if rest.first().is_some_and(asks) || rest.contains(&"--help") {
         return told(&help(verb));
     }
     let (said, words) = match flags::read(verb.3, rest) {
