@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status; and their order | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, protobuf, list, watch, flash records | I/O, async, a clock |
-//! | [`rule`] | decisions: route, health, filter, retention, writes, window, respawn | I/O, async, a clock |
+//! | [`rule`] | decisions: route, health, filter, retention, writes, endpoints, window, respawn | I/O, async, a clock |
 //! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process, kernel, supervision, syslog | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
@@ -34,12 +34,14 @@ pub mod k8s {
 /// Codecs: bytes to words and back; push parsers; no I/O.
 pub mod wire {
     mod buffer;
+    pub mod endpointslice;
     pub mod error;
     pub mod field;
     pub mod json;
     pub mod list;
     pub mod media;
     pub mod object;
+    pub mod podstatus;
     pub mod protobuf;
     pub mod record;
     pub mod request;
@@ -51,6 +53,7 @@ pub mod wire {
 /// Decisions: pure functions and step machines; `now` is an argument.
 pub mod rule {
     pub mod backoff;
+    pub mod endpoint;
     pub mod filter;
     pub mod health;
     pub mod respawn;
@@ -63,6 +66,7 @@ pub mod rule {
 /// Drivers: one kind of I/O each; they know no Kubernetes.
 pub mod io {
     pub mod account;
+    pub mod boot;
     pub mod crypto;
     pub mod flash;
     pub mod gzip;

@@ -3,7 +3,11 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::scene;
+use crate::support::apiserver::Action;
+use crate::support::apiserver::Only;
 use crate::support::apiserver::kind::CONFIGMAPS;
 use crate::support::apiserver::kind::PODS;
 use crate::support::cable::Mode;
@@ -68,8 +72,6 @@ fn a_list_and_a_watch_that_wait_when_the_line_goes_are_moved_over() {
         );
     }
     let online = scene.client().list(PATH);
-    use crate::support::apiserver::Action;
-    use crate::support::apiserver::Only;
     for mode in [Mode::Refuse, Mode::Reset, Mode::Drop] {
         scene.server.fail("configmaps", Only::All, 8, Action::Hold);
         std::thread::scope(|scope| {
@@ -100,6 +102,51 @@ fn a_list_and_a_watch_that_wait_when_the_line_goes_are_moved_over() {
             scene.client().list(PATH).header("warning").is_none()
         });
     }
+}
+
+#[test]
+fn who_waits_less_than_a_silent_line_is_given_is_answered_before_it_goes() {
+    let scene = scene();
+    scene
+        .server
+        .put(&CONFIGMAPS, object::configmap("edge", "c", &[], "x"));
+    let one = format!("{PATH}/c?timeout=4s");
+    let node = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    let lease = json!({
+        "kind": "Lease", "apiVersion": "coordination.k8s.io/v1",
+        "metadata": {"name": "edge-00", "namespace": "kube-node-lease"},
+        "spec": {"holderIdentity": "edge-00", "leaseDurationSeconds": 16},
+    });
+    let made = scene.client().write("POST", node, &lease);
+    assert_eq!(made.expect("an answer").status, 201);
+    let online = scene.client().list(&one);
+    // A kubelet whose lease is short: it hangs up after 4 s.
+    let client = scene.client().patient(Duration::from_secs(4));
+    let target = format!("{node}/edge-00?timeout=4s");
+
+    // The server takes its time, and the line lives: nothing but the server's own answer will do.
+    scene.server.fail(
+        "configmaps",
+        Only::All,
+        1,
+        Action::Late(Duration::from_millis(3700)),
+    );
+    let late = client.list(&one);
+    assert_eq!((late.text(), late.header("warning")), (online.text(), None));
+
+    scene.cut(Mode::Drop);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let told = client.list(&one);
+            assert_eq!(told.text(), online.text());
+            assert!(told.header("warning").is_some(), "what is known");
+        });
+        scope.spawn(|| assert_eq!(client.list(&target).json()["spec"], lease["spec"]));
+        scope.spawn(|| {
+            let renewed = client.write("PUT", &target, &lease).expect("an answer");
+            assert_eq!((renewed.status, renewed.json()), (200, lease.clone()));
+        });
+    });
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod hostile;
 mod kubelet;
 mod leaving;
 mod lists;
+mod live;
 #[path = "model/run.rs"]
 mod model;
 mod operator;

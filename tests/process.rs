@@ -409,7 +409,7 @@ fn the_agent_becomes_the_user_and_keeps_nothing_of_root() {
         let meta = path.symlink_metadata().expect("it is there");
         (meta.uid(), meta.gid())
     };
-    for name in ["", "lock", "seal.key", "mirror"] {
+    for name in ["", "lock", "seal.key", "boot", "mirror"] {
         assert_eq!(owner(&state.join(name)), STRANGER, "{name}");
     }
     for name in ["theirs", "mirror/link", "mirror/hard"] {

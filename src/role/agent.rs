@@ -2,7 +2,7 @@
 //!
 //! One request: it is read ([`asked`]), routed (`rule::route`), and answered by the cloud ([`forward`], [`list`],
 //! [`get`], [`document`], [`token`], [`write`](mod@write)), from the mirror ([`offline`]), or from a place in a collection's log ([`watch`]), which [`follow`] keeps fed ([`feed`])
-//! from the one upstream watch. When the line goes while a request waits, it is routed again without the cloud.
+//! from the one upstream watch. What is shown of endpoints while cut off is [`live`]'s. When the line goes while a request waits, it is routed again without the cloud.
 
 pub mod asked;
 pub mod document;
@@ -12,6 +12,7 @@ pub mod forward;
 pub mod get;
 pub mod held;
 pub mod list;
+pub mod live;
 pub mod offline;
 pub mod passed;
 pub mod reply;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use smol::LocalExecutor;
 
+use crate::io::boot::Boot;
 use crate::io::http::Request;
 use crate::io::http::Response;
 use crate::io::latest::Notify;
@@ -39,6 +41,7 @@ use crate::k8s::status::Status;
 use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Followers;
 use crate::role::agent::held::Held;
+use crate::role::agent::live::Live;
 use crate::role::agent::tally::By;
 use crate::role::agent::tally::Tally;
 use crate::role::agent::tokens::Tokens;
@@ -84,6 +87,7 @@ pub struct Agent {
     followers: Followers,
     tokens: Rc<Tokens>,
     held: Rc<Held>,
+    live: Rc<Live>,
     chain: Rc<Chain>,
     options: Options,
     draining: Cell<bool>,
@@ -92,12 +96,13 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent over `upstream` and `mirror`; what runs beside requests is spawned on `executor`.
+    /// An agent over `upstream` and `mirror`, on the `node` of that name in this `boot`; what runs beside requests is spawned on `executor`.
     pub fn new(
         upstream: Rc<Upstream>,
         mirror: Rc<Mirror>,
         chain: Chain,
         options: Options,
+        (node, boot): (String, Boot),
         executor: Rc<LocalExecutor<'static>>,
     ) -> Rc<Self> {
         let tally = Rc::<Tally>::default();
@@ -113,6 +118,11 @@ impl Agent {
                 .spawn(async move { held.send(&upstream).await })
                 .detach();
         }
+        let live = Live::new(node, boot, Rc::clone(&upstream), Rc::clone(&mirror));
+        {
+            let live = Rc::clone(&live);
+            executor.spawn(async move { live.tend().await }).detach();
+        }
         let followers = Followers::new(
             Rc::clone(&tally),
             Rc::clone(&upstream),
@@ -126,6 +136,7 @@ impl Agent {
             followers,
             tokens,
             held,
+            live,
             chain: Rc::new(chain),
             options,
             draining: Cell::new(false),

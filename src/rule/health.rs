@@ -73,6 +73,16 @@ impl Default for Thresholds {
     }
 }
 
+impl Thresholds {
+    /// How much silence a client bears that waits `timeout` for its whole answer; `None` if the line is given up before
+    /// that. A kubelet gives its lease 4 s where it is renewed that often: who is answered half a second before gets what
+    /// is known instead of nothing.
+    pub fn patience(&self, timeout: Duration) -> Option<Duration> {
+        let patience = timeout - timeout / 8;
+        (patience < self.give_up).then_some(patience)
+    }
+}
+
 /// One connection's pulse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pulse {
@@ -193,6 +203,14 @@ mod tests {
             pulse.step(start, waiting, at(start, 14.5), T),
             Action::GiveUp
         );
+    }
+
+    #[test]
+    fn who_waits_less_than_the_line_is_given_is_answered_before_it_goes() {
+        let patience = |millis| T.patience(Duration::from_millis(millis));
+        assert_eq!(patience(4000), Some(Duration::from_millis(3500)));
+        assert_eq!(patience(1000), Some(Duration::from_millis(875)));
+        assert_eq!(patience(10_000), None);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Which writes a kubelet must be answered while the line is cut, so that it lives through it (kubernetes-wire 4.3).
 //!
-//! What is not named here is refused then with 503, and must be: the pods' status, for the kubelet itself is the queue that
-//! keeps it; deletions and evictions, for they must reach the server; reviews of tokens and of access, for nobody here can
+//! What is not named here is refused then with 503, and must be: deletions and evictions, for they must reach the server; reviews of tokens and of access, for nobody here can
 //! judge them, so who asks the kubelet for logs or metrics is turned away.
 
 use crate::k8s::resource::NODE_LEASES;
@@ -26,6 +25,9 @@ pub enum Write {
     Event,
     /// An event that has happened again.
     ChangedEvent,
+    /// A kubelet tells of one of its pods: read, for the endpoints that are shown meanwhile, and refused, for the kubelet
+    /// itself is the queue that keeps it.
+    PodStatus,
     /// All others.
     Other,
 }
@@ -50,6 +52,7 @@ impl Write {
             }
             ("", "nodes", Some("status"), Verb::Patch | Verb::Update) => Self::NodeStatus,
             ("", "nodes", None, Verb::Create) => Self::NewNode,
+            ("", "pods", Some("status"), Verb::Patch) => Self::PodStatus,
             ("storage.k8s.io", "csinodes", None, Verb::Create | Verb::Update | Verb::Patch) => {
                 Self::CsiNode
             }
@@ -107,6 +110,11 @@ mod tests {
             (
                 "PATCH",
                 "/api/v1/namespaces/a/pods/p/status".to_owned(),
+                Write::PodStatus,
+            ),
+            (
+                "PATCH",
+                "/api/v1/namespaces/a/pods/p".to_owned(),
                 Write::Other,
             ),
             (

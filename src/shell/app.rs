@@ -11,6 +11,7 @@ use std::time::Instant;
 use smol::LocalExecutor;
 use smol::future::FutureExt;
 
+use crate::io::boot::Boot;
 use crate::io::crypto::Key;
 use crate::io::flash;
 use crate::io::flash::Disk;
@@ -118,6 +119,7 @@ impl App {
             Rc::clone(&mirror),
             chain,
             options,
+            (config.node_name.clone(), Boot::read(state_folder(config))),
             Rc::clone(&executor),
         );
         let door = {
@@ -232,14 +234,16 @@ impl App {
 fn seal_key(config: &Config) -> Result<Key, Error> {
     match &config.seal_key {
         Some(path) => seal::read(path).map_err(|error| wrong_seal_key(path, &error)),
-        None => {
-            let folder: Arc<dyn Flash> = match Disk::open(&config.state_dir) {
-                Ok(disk) => Arc::new(disk),
-                Err(_) => Arc::new(flash::Absent),
-            };
-            seal::own(&*folder)
-                .map_err(|error| Error::State(format!("no seal key can be made: {error}")))
-        }
+        None => seal::own(&*state_folder(config))
+            .map_err(|error| Error::State(format!("no seal key can be made: {error}"))),
+    }
+}
+
+/// The state folder itself; a dead one holds nothing.
+fn state_folder(config: &Config) -> Arc<dyn Flash> {
+    match Disk::open(&config.state_dir) {
+        Ok(disk) => Arc::new(disk),
+        Err(_) => Arc::new(flash::Absent),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::io::account::Account;
+use crate::io::boot;
 use crate::io::flash;
 use crate::io::flash::Disk;
 use crate::io::flash::Flash;
@@ -21,7 +22,7 @@ use crate::shell::exit::Error;
 pub const MIRROR: &str = "mirror";
 
 /// What lies in the state folder itself.
-const FILES: [&str; 3] = [lock::NAME, seal::NAME, seal::NEW];
+const FILES: [&str; 5] = [lock::NAME, seal::NAME, seal::NEW, boot::NAME, boot::NEW];
 
 /// The state folder as it was found.
 #[derive(Debug, Default)]

@@ -248,7 +248,7 @@ impl Mirror {
 
     /// The complete logs that hold every object of `name`, its own among them, the one at the highest version first.
     pub fn broader(&self, name: &Collection) -> Vec<Rc<Log>> {
-        self.complete(|held| held.covers(name))
+        self.complete(&|held| held.covers(name))
     }
 
     /// The complete logs of a resource that were asked for with one credential, the one at the highest version first.
@@ -257,10 +257,16 @@ impl Mirror {
         resource: &GroupVersionResource,
         credential: &Credential,
     ) -> Vec<Rc<Log>> {
-        self.complete(|held| held.resource == *resource && held.credential == *credential)
+        self.complete(&|held| held.resource == *resource && held.credential == *credential)
     }
 
-    fn complete(&self, wanted: impl Fn(&Collection) -> bool) -> Vec<Rc<Log>> {
+    /// The version up to which the objects of a resource are known, whoever asked for them.
+    pub fn latest(&self, resource: &GroupVersionResource) -> Option<ResourceVersion> {
+        let logs = self.complete(&|held| held.resource == *resource);
+        logs.iter().filter_map(|log| log.ahead()).max()
+    }
+
+    fn complete(&self, wanted: &dyn Fn(&Collection) -> bool) -> Vec<Rc<Log>> {
         let names: Vec<Collection> = self
             .logs
             .borrow()

@@ -312,6 +312,20 @@ impl Upstream {
         }
     }
 
+    /// Waits until nothing has come from any server for as long as a client bears that waits `timeout` for its answer; for
+    /// ever if something came meanwhile, or if the line is given up before that.
+    pub async fn unheard(&self, timeout: Option<Duration>) {
+        let patience = timeout.and_then(|timeout| self.thresholds.patience(timeout));
+        if let Some(patience) = patience {
+            let asked = Instant::now();
+            Timer::after(patience).await;
+            if self.meter.heard() <= asked {
+                return;
+            }
+        }
+        smol::future::pending().await
+    }
+
     fn once(&self, request: Request) -> Exchange<'_> {
         Box::pin(async move {
             let line = self.line().await?;

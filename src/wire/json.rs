@@ -6,11 +6,13 @@
 use crate::wire::error::Error;
 
 pub use crate::wire::json::members::Members;
+pub use crate::wire::json::members::elements;
 pub use crate::wire::json::members::from_member;
 pub use crate::wire::json::members::member;
 pub use crate::wire::json::members::members;
 pub use crate::wire::json::members::text;
 
+pub mod endpointslice;
 pub mod list;
 mod members;
 pub mod object;
@@ -541,6 +543,19 @@ mod tests {
         assert_eq!(all, expected);
         assert!(members(b"[1]").next().is_some_and(|first| first.is_err()));
         assert_eq!(members(b"{\"a\":1").last(), Some(Err(Error::Truncated)));
+    }
+
+    #[test]
+    fn elements_are_cut_out_as_they_stand() {
+        let of = |bytes| -> Result<Vec<&[u8]>, Error> { elements(bytes).collect() };
+        assert_eq!(
+            of(b"[ 1, {\"a\":[2]} ,[3,4],\"],\"]"),
+            Ok(vec![&b"1"[..], b"{\"a\":[2]}", b"[3,4]", b"\"],\""])
+        );
+        assert_eq!(of(b"[]"), Ok(Vec::new()));
+        for bad in [&b"{}"[..], b"null", b"[1", b"[1,]", b""] {
+            assert!(of(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
     }
 
     #[test]

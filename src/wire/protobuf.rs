@@ -9,6 +9,7 @@
 
 use crate::wire::error::Error;
 
+pub mod endpointslice;
 pub mod list;
 pub mod object;
 pub mod status;

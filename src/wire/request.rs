@@ -13,6 +13,10 @@ use crate::k8s::selector::LabelSelector;
 use crate::k8s::selector::SelectorError;
 use crate::k8s::status::Status;
 
+pub use crate::wire::request::options::Options;
+
+mod options;
+
 /// The Kubernetes verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -60,35 +64,6 @@ pub struct ResourceRequest {
     pub name: Option<String>,
     /// `status`, `log`, `exec`, `token`, `scale`, `proxy`, …
     pub subresource: Option<String>,
-}
-
-/// What the query says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// `labelSelector`, not parsed.
-    pub label_selector: Option<String>,
-    /// `fieldSelector`, not parsed.
-    pub field_selector: Option<String>,
-    /// `resourceVersion`
-    pub resource_version: Option<String>,
-    /// `resourceVersionMatch`
-    pub resource_version_match: Option<String>,
-    /// `limit`, if it limits.
-    pub limit: Option<u64>,
-    /// `continue`, if it continues.
-    pub continue_token: Option<String>,
-    /// `timeoutSeconds`
-    pub timeout_seconds: Option<u64>,
-    /// `allowWatchBookmarks`
-    pub allow_watch_bookmarks: bool,
-    /// `sendInitialEvents`
-    pub send_initial_events: Option<bool>,
-    /// `pretty`
-    pub pretty: Option<bool>,
-    /// `watch`
-    pub watch: bool,
-    /// Parameters that change an answer in a way that is not known here: such a request is not mirrored.
-    pub unknown: Vec<String>,
 }
 
 impl RequestInfo {
@@ -253,72 +228,8 @@ fn is_plain(collection: &Collection) -> bool {
         })
 }
 
-impl Options {
-    /// Reads a query; of a parameter that comes twice, the first counts.
-    pub fn parse(query: &str) -> Self {
-        let mut options = Self::default();
-        let mut seen = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decode_query(name), decode_query(value));
-            if seen.contains(&name) {
-                continue;
-            }
-            // Only what is known is remembered, so that many names cost no more than they are.
-            if options.set(&name, value) {
-                seen.push(name);
-            }
-        }
-        options
-    }
-
-    /// Sets what the parameter is; whether it is one that is known.
-    fn set(&mut self, name: &str, value: String) -> bool {
-        let number = |value: &str| value.parse::<u64>().ok();
-        match name {
-            "labelSelector" => self.label_selector = Some(value),
-            "fieldSelector" => self.field_selector = Some(value),
-            "resourceVersion" => self.resource_version = Some(value),
-            "resourceVersionMatch" => {
-                self.resource_version_match = Some(value).filter(|value| !value.is_empty())
-            }
-            "continue" => self.continue_token = Some(value).filter(|value| !value.is_empty()),
-            "limit" => match number(&value) {
-                Some(limit) => self.limit = Some(limit).filter(|limit| *limit > 0),
-                None if value.is_empty() => {}
-                None => self.unknown.push(name.to_owned()),
-            },
-            "timeoutSeconds" => match number(&value) {
-                Some(seconds) => self.timeout_seconds = Some(seconds),
-                None if value.is_empty() => {}
-                None => self.unknown.push(name.to_owned()),
-            },
-            "allowWatchBookmarks" => self.allow_watch_bookmarks = is_true(&value),
-            "sendInitialEvents" => self.send_initial_events = Some(is_true(&value)),
-            "pretty" => self.pretty = Some(is_true(&value)),
-            "watch" => self.watch = is_true(&value),
-            // A deadline of the whole request; it does not change what is answered.
-            "timeout" => {}
-            _ => {
-                self.unknown.push(name.to_owned());
-                return false;
-            }
-        }
-        true
-    }
-}
-
-/// apimachinery's conversion of a query value to a boolean: present, and neither `false` nor `0`.
-fn is_true(value: &str) -> bool {
-    !matches!(value.to_ascii_lowercase().as_str(), "false" | "0")
-}
-
 fn decode_path(text: &str) -> String {
     decode(text, false)
-}
-
-fn decode_query(text: &str) -> String {
-    decode(text, true)
 }
 
 /// Percent-decodes; what is no escape stays as it is.
@@ -558,31 +469,6 @@ mod tests {
     }
 
     #[test]
-    fn options_are_read_and_the_first_of_two_counts() {
-        let options = Options::parse(
-            "allowWatchBookmarks=true&fieldSelector=spec.nodeName%3Dedge-00&labelSelector=a+in+%28b%29&limit=500&resourceVersion=0\
-             &resourceVersionMatch=NotOlderThan&sendInitialEvents=true&timeout=8m14s&timeoutSeconds=494&watch=true&limit=1",
-        );
-        assert_eq!(
-            options.field_selector.as_deref(),
-            Some("spec.nodeName=edge-00")
-        );
-        assert_eq!(options.label_selector.as_deref(), Some("a in (b)"));
-        assert_eq!(
-            (options.limit, options.timeout_seconds),
-            (Some(500), Some(494))
-        );
-        assert_eq!(options.resource_version.as_deref(), Some("0"));
-        assert_eq!(options.send_initial_events, Some(true));
-        assert!(options.allow_watch_bookmarks && options.watch && options.unknown.is_empty());
-        assert_eq!(Options::parse("limit=0&continue=").limit, None);
-        assert_eq!(
-            Options::parse("a=b&shardSelector=x&limit=x").unknown,
-            ["a", "shardSelector", "limit"]
-        );
-    }
-
-    #[test]
     fn collections_are_named_by_what_they_hold() {
         let name = |method, target| {
             let collection = RequestInfo::parse(method, target).collection(Credential::Agent);
@@ -642,10 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn encoding_and_decoding_are_inverse() {
-        let text = "a in (b,c),!d/e é%2F+";
-        assert_eq!(decode_query(&percent_encode(text)), text);
-        assert_eq!(decode_query("%zz%4"), "%zz%4");
+    fn a_plus_is_a_plus_in_a_path() {
         assert_eq!(decode_path("a+b"), "a+b");
     }
 }

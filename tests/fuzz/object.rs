@@ -4,8 +4,12 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use toono::k8s::object::ResourceVersion;
 use toono::k8s::resource::GroupVersionResource;
+use toono::wire::endpointslice;
+use toono::wire::endpointslice::Change;
+use toono::wire::endpointslice::Endpoint;
 use toono::wire::field;
 use toono::wire::object;
+use toono::wire::podstatus;
 
 use crate::fuzz::golden::golden;
 use crate::fuzz::make;
@@ -114,6 +118,18 @@ pub(crate) fn check(random: &mut Random, input: &[u8]) {
 fn views(random: &mut Random, input: &[u8]) {
     let _ = object::shown_key(input);
     let _ = object::status_code_and_reason(input);
+    let _ = podstatus::told(input);
+    let down = |_: &str, _: &Endpoint<'_>| {
+        Some(Change {
+            ready: Some(false),
+            serving: Some(false),
+            ..Change::default()
+        })
+    };
+    if let Ok(Some(slice)) = endpointslice::rewrite(input, &down) {
+        let again = endpointslice::rewrite(&slice, &down);
+        assert_eq!(again.ok().flatten(), Some(slice), "it is changed already");
+    }
     let name = pick(random, &NAMES);
     let _ = toono::wire::json::object::text_at(input, &["metadata", name]);
     let group = pick(

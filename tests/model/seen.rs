@@ -11,8 +11,9 @@
 //! - The **versions** of one stream grow, and begin behind the one it was opened at; only deletions may share one, which a
 //!   list told. Nothing comes at a version up to a bookmark's.
 //! - After a **bookmark**, and after the first events of a watch that brings them, the store is exactly the state then.
-//! - What happened after the stream was opened is not ADDED if the store has it. What is replayed may be either, and DELETED of
-//!   what the store has not (kubernetes-wire 3.6, rule 5); the log is compacted at any time, and a reader behind it replayed to.
+//! - What happened after the stream was opened is ADDED if the store has it not, MODIFIED and DELETED if it has. What is
+//!   replayed may be any of them (kubernetes-wire 3.6, rule 5); the log is compacted at any time, and a reader behind it
+//!   replayed to.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -257,8 +258,11 @@ impl Seen {
                 "{thing:?} came over another object of its name, which was not deleted"
             ));
         }
-        if added && held.is_some() && thing.version > stream.replay && !stream.stalled {
-            return Err(format!("ADDED of what the client has: {held:?}"));
+        if added == held.is_some() && thing.version > stream.replay && !stream.stalled {
+            return Err(match held {
+                Some(held) => format!("ADDED of what the client has: {held:?}"),
+                None => format!("MODIFIED of what the client has not: {thing:?}"),
+            });
         }
         Ok(epochs)
     }
@@ -278,6 +282,9 @@ impl Seen {
             return Err(format!(
                 "{thing:?} is of another object than the client has"
             ));
+        }
+        if held.is_none() && thing.version > stream.replay && !stream.stalled {
+            return Err(format!("DELETED of what the client has not: {thing:?}"));
         }
         let told_by_list = stream.disturbed != history.disturbed || thing.version <= stream.replay;
         let gone = |epoch: usize, version: u64| {

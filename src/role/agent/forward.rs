@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use smol::future::FutureExt;
+
 use crate::io::http::Body;
 use crate::io::http::Error;
 use crate::io::http::HeaderMap;
@@ -114,13 +116,21 @@ pub enum Failure {
     Answered(Response),
 }
 
-/// One exchange with the cloud, hop by hop headers removed both ways.
+/// One exchange with the cloud, hop by hop headers removed both ways. A client that will not wait until a silent line is
+/// given up (`timeout=4s`) has its answer before it goes.
 ///
 /// An error page of a load balancer (502, 503 or 504 in something that the API server does not speak) is taken as an
 /// unreachable cloud: its HTML must not reach clients. The API server's own errors are answers and pass.
 pub async fn send(agent: &Agent, asked: &Asked, mut request: Request) -> Result<Response, Failure> {
     strip_connection_fields(&mut request.headers);
-    match agent.upstream.send(request).await {
+    let unheard = async {
+        agent.upstream.unheard(asked.options().timeout).await;
+        Err(Error::upstream(
+            "wait for the answer",
+            &"nothing has come, and the client waits no longer",
+        ))
+    };
+    match agent.upstream.send(request).or(unheard).await {
         Ok(mut response) => {
             strip_connection_fields(&mut response.headers);
             if is_gateway_page(response.status, &response.headers) {

@@ -16,6 +16,7 @@ use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
 use crate::role::agent::Agent;
 use crate::role::agent::asked::Asked;
+use crate::role::agent::live;
 use crate::role::agent::reply;
 use crate::role::agent::view::View;
 use crate::rule::health::Health;
@@ -28,6 +29,7 @@ use crate::state::mirror::TypeMeta;
 use crate::wire::list;
 use crate::wire::list::ListEncoder;
 use crate::wire::media::Shape;
+use crate::wire::record::Item;
 use crate::wire::request::Verb;
 
 /// How much later a broader collection must have been heard of to answer in place of the one that was asked for: more than
@@ -75,7 +77,8 @@ fn all(
     let log = best(agent, asked, collection)?;
     let told = log.told().ok_or_else(|| unknown(asked))?;
     check_version(asked, &log, told)?;
-    let view = View::new(&agent.chain, collection, log.name())?;
+    let mut view = View::new(&agent.chain, collection, log.name())?;
+    view.through(agent.live.of(log.name()));
     let of = log.type_meta().ok_or_else(|| unknown(asked))?;
     let Some(mut snapshot) = log.snapshot().map_err(|error| damaged(&error))? else {
         return Err(unknown(asked));
@@ -103,6 +106,11 @@ fn all(
         encoder.start(&mut out);
         while let Some(item) = snapshot.read() {
             let item = item.map_err(|error| Error::local("read the mirror", &error))?;
+            let object = view.object(&item);
+            let item = Item {
+                object: &object,
+                ..item
+            };
             if view.shows(&item) {
                 encoder.item(&shape.item(item.object), &mut out);
             }
@@ -126,6 +134,11 @@ async fn measure(mut snapshot: Snapshot, view: &View, shape: Shape) -> Result<u6
     let (mut items, mut read) = (0, 0);
     while let Some(item) = snapshot.read() {
         let item = item.map_err(|error| Error::local("read the mirror", &error))?;
+        let object = view.object(&item);
+        let item = Item {
+            object: &object,
+            ..item
+        };
         if view.shows(&item) {
             items += list::item_len(shape.item(item.object).len());
         }
@@ -243,6 +256,7 @@ pub fn one(
                     refused = Some(of.encoding);
                     continue;
                 };
+                let stored = live::shown(agent.live.of(collection).as_ref(), stored);
                 if asked.hopes_for(of.encoding) {
                     return Ok((alone(shape, stored, &of), log));
                 }

@@ -6,7 +6,10 @@ use std::rc::Rc;
 use crate::k8s::collection::Collection;
 use crate::k8s::encoding::Encoding;
 use crate::k8s::object::ObjectKey;
+use crate::k8s::object::ResourceVersion;
 use crate::k8s::status::Status;
+use crate::role::agent::live;
+use crate::rule::endpoint::Overlay;
 use crate::rule::filter::Chain;
 use crate::state::mirror::Stored;
 use crate::state::mirror::TypeMeta;
@@ -21,6 +24,7 @@ pub struct View {
     asked: Collection,
     /// The log holds more than was asked for.
     narrow: bool,
+    overlay: Option<Rc<Overlay>>,
 }
 
 impl View {
@@ -38,7 +42,26 @@ impl View {
             chain: Rc::clone(chain),
             asked: asked.clone(),
             narrow,
+            overlay: None,
         })
+    }
+
+    /// Objects are shown as `overlay` has them from now on.
+    pub fn through(&mut self, overlay: Option<Rc<Overlay>>) {
+        self.overlay = overlay;
+    }
+
+    /// An object that was read from the log, as the client sees it.
+    pub fn object<'a>(&self, item: &Item<'a>) -> Cow<'a, [u8]> {
+        let overlay = self.overlay.as_ref();
+        overlay
+            .and_then(|over| over.rewrite(item.object, ResourceVersion(item.version)))
+            .map_or(Cow::Borrowed(item.object), Cow::Owned)
+    }
+
+    /// The object as the client sees it.
+    pub fn shown(&self, stored: Stored) -> Stored {
+        live::shown(self.overlay.as_ref(), stored)
     }
 
     /// Whether the verdict on an object can never change while it keeps its name.

@@ -26,6 +26,7 @@ use crate::role::agent::asked::Asked;
 use crate::role::agent::follow::Reader;
 use crate::role::agent::follow::Ready;
 use crate::role::agent::forward;
+use crate::role::agent::live::Shown;
 use crate::role::agent::offline;
 use crate::role::agent::passed;
 use crate::role::agent::reply;
@@ -39,6 +40,7 @@ use crate::state::mirror::Cursor;
 use crate::state::mirror::Log;
 use crate::state::mirror::Next;
 use crate::state::mirror::Snapshot;
+use crate::state::mirror::Stored;
 use crate::state::mirror::TypeMeta;
 use crate::wire::media::Shape;
 use crate::wire::object;
@@ -166,7 +168,8 @@ fn serve(
     reader: Reader,
     log: Rc<Log>,
 ) -> Result<Response, Status> {
-    let view = View::new(&agent.chain, collection, log.name())?;
+    let mut view = View::new(&agent.chain, collection, log.name())?;
+    view.through(agent.live.of(log.name()));
     let unknown = || offline::unknown(asked);
     let complete = log.complete().ok_or_else(unknown)?;
     let cut_off = agent.upstream.health() == Health::Unhealthy;
@@ -231,6 +234,11 @@ fn serve(
         );
     let stream = Stream {
         agent: Rc::clone(agent),
+        // Metadata alone has no endpoints.
+        shown: agent
+            .live
+            .shown(log.name(), snapshot.is_none())
+            .filter(|_| shape == Shape::Object),
         initial_end: snapshot.is_some(),
         snapshot,
         cursor,
@@ -258,6 +266,9 @@ fn serve(
     Ok(response)
 }
 
+/// Which objects, in events of which kind.
+type Wanted<'w> = (EventType, &'w dyn Fn(&Stored) -> bool);
+
 /// A watch that is open.
 struct Stream {
     agent: Rc<Agent>,
@@ -266,6 +277,7 @@ struct Stream {
     cursor: Cursor,
     log: Rc<Log>,
     view: View,
+    shown: Option<Shown>,
     shape: Shape,
     bookmarks: bool,
     told: ResourceVersion,
@@ -281,22 +293,11 @@ impl Stream {
         };
         let shown = self.shape.of(&of);
         let mut out = Vec::new();
-        if let Some(mut snapshot) = self.snapshot.take() {
-            while let Some(stored) = snapshot.next() {
-                let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
-                if self.view.admits(&stored.key, &stored.object) {
-                    watch::encode(
-                        of.encoding,
-                        EventType::Added,
-                        &self.shape.alone(stored, &of),
-                        &mut out,
-                    );
-                }
-                if out.len() >= CHUNK {
-                    sink.send(Bytes::from(std::mem::take(&mut out))).await;
-                }
-            }
-            self.told = snapshot.version().max(self.log.told().unwrap_or_default());
+        if let Some(snapshot) = self.snapshot.take() {
+            let version = snapshot.version();
+            let all: Wanted<'_> = (EventType::Added, &|_| true);
+            Box::pin(self.objects(snapshot, all, &of, &mut out, &mut sink)).await?;
+            self.told = version.max(self.log.told().unwrap_or_default());
             if self.bookmarks {
                 out.extend_from_slice(&watch::bookmark(
                     shown.encoding,
@@ -334,6 +335,23 @@ impl Stream {
                 }
                 Next::Idle => {
                     let now = Instant::now();
+                    if let Some(shown) = &mut self.shown {
+                        let overlay = self.agent.live.of(self.log.name());
+                        if let Some(again) = shown.change(overlay.clone()) {
+                            self.view.through(overlay);
+                            let snapshot = self.log.snapshot();
+                            let snapshot = snapshot
+                                .map_err(|error| Error::local("read the mirror", &error))?;
+                            if let Some(snapshot) = snapshot {
+                                let some: Wanted<'_> = (EventType::Modified, &again);
+                                Box::pin(self.objects(snapshot, some, &of, &mut out, &mut sink))
+                                    .await?;
+                            }
+                            // These were of former versions: a client that comes back must not ask from there.
+                            bookmark = now;
+                            continue;
+                        }
+                    }
                     let over = now >= self.ends || self.agent.draining.get();
                     if self.bookmarks && (now >= bookmark || over) {
                         self.told = self.told.max(self.cursor.version());
@@ -374,6 +392,28 @@ impl Stream {
         }
     }
 
+    /// Objects as this client sees them, those that are wanted.
+    async fn objects(
+        &self,
+        mut snapshot: Snapshot,
+        (kind, wanted): Wanted<'_>,
+        of: &TypeMeta,
+        out: &mut Vec<u8>,
+        sink: &mut Sink,
+    ) -> Result<(), Error> {
+        while let Some(stored) = snapshot.next() {
+            let stored = stored.map_err(|error| Error::local("read the mirror", &error))?;
+            if wanted(&stored) && self.view.admits(&stored.key, &stored.object) {
+                let object = self.shape.alone(self.view.shown(stored), of);
+                watch::encode(of.encoding, kind, &object, out);
+            }
+            if out.len() >= CHUNK {
+                sink.send(Bytes::from(std::mem::take(out))).await;
+            }
+        }
+        Ok(())
+    }
+
     /// One change as this client sees it: selector semantics, with the server's own content and versions.
     fn change(&self, change: Change, of: &TypeMeta, out: &mut Vec<u8>) -> Result<(), Error> {
         let key = &change.stored.key;
@@ -410,14 +450,14 @@ impl Stream {
                 let former = object::with_resource_version(&former, version)
                     .map_err(|error| Error::local("read the mirror", &error))?;
                 self.shape.alone(
-                    crate::state::mirror::Stored {
+                    Stored {
                         object: former,
                         ..change.stored
                     },
                     of,
                 )
             }
-            _ => self.shape.alone(change.stored, of),
+            _ => self.shape.alone(self.view.shown(change.stored), of),
         };
         watch::encode(of.encoding, kind, &object, out);
         Ok(())

@@ -65,6 +65,9 @@ pub async fn write(
         encoding: Encoding::named(&joined(&request.headers, "content-type")),
         body,
     };
+    if write == Write::PodStatus {
+        written.tell(agent);
+    }
     if agent.upstream.health() == Health::Unhealthy {
         return written.cut_off(agent, write, again);
     }
@@ -92,9 +95,21 @@ impl Written<'_> {
             Write::NodeStatus => self.node(agent),
             Write::NewNode | Write::NewLease => Err(self.exists(agent)),
             Write::Event | Write::ChangedEvent => self.hold(agent, write, again),
+            Write::PodStatus => {
+                self.tell(agent);
+                Err(offline::refused(self.asked))
+            }
             Write::CsiNode | Write::Other => Err(offline::refused(self.asked)),
         };
         agent.answer_here(self.asked, answer)
+    }
+
+    /// A pod's status, to who shows its endpoints.
+    fn tell(&self, agent: &Agent) {
+        if let Some(name) = &self.resource.name {
+            let (credential, key) = (self.asked.credential(), self.key(name));
+            agent.live.told(credential, &key, &self.body);
+        }
     }
 
     /// What was said, as the answer: what is written stands at the version that it stood at.

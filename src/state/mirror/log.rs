@@ -202,6 +202,11 @@ impl Log {
         self.read(&mut state, &file, place).map(Lookup::Found)
     }
 
+    /// Wakes who waits for a change though there is none: what is shown of the objects has changed.
+    pub fn wake(&self) {
+        self.changed.notify();
+    }
+
     /// Ready at the next append, commit or reset after this call.
     pub fn changed(&self) -> impl Future<Output = ()> {
         self.changed.wait()

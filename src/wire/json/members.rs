@@ -14,10 +14,20 @@ pub struct Members<'a> {
     key: &'a [u8],
     begun: usize,
     failed: bool,
+    opens: u8,
 }
 
 /// Goes through the members of the object that `bytes` begin with.
 pub fn members(bytes: &[u8]) -> Members<'_> {
+    opened(bytes, b'{')
+}
+
+/// Goes through the elements of the array that `bytes` begin with.
+pub fn elements(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], Error>> {
+    opened(bytes, b'[').map(|pair| pair.map(|(_, value)| value))
+}
+
+fn opened(bytes: &[u8], opens: u8) -> Members<'_> {
     Members {
         bytes,
         scanner: Scanner::new(1),
@@ -25,6 +35,7 @@ pub fn members(bytes: &[u8]) -> Members<'_> {
         key: b"",
         begun: 0,
         failed: false,
+        opens,
     }
 }
 
@@ -37,9 +48,9 @@ impl<'a> Iterator for Members<'a> {
         }
         loop {
             match self.scanner.next(self.bytes, &mut self.at) {
-                Ok(Some(Mark::Begins(here, 0))) if self.bytes.get(here) != Some(&b'{') => {
+                Ok(Some(Mark::Begins(here, 0))) if self.bytes.get(here) != Some(&self.opens) => {
                     self.failed = true;
-                    return Some(Err(Error::malformed("not a JSON object")));
+                    return Some(Err(Error::malformed("not a JSON object or array")));
                 }
                 Ok(Some(Mark::KeyBegins(here, _) | Mark::Begins(here, 1))) => self.begun = here,
                 Ok(Some(Mark::KeyEnds(after, _))) => {
@@ -84,7 +95,7 @@ pub fn from_member<'a>(object: &'a [u8], name: &[u8]) -> Result<Option<&'a [u8]>
     loop {
         match members.scanner.next(object, &mut members.at)? {
             Some(Mark::Begins(here, 0)) if object.get(here) != Some(&b'{') => {
-                return Err(Error::malformed("not a JSON object"));
+                return Err(Error::malformed("not a JSON object or array"));
             }
             Some(Mark::KeyBegins(here, _)) => members.begun = here,
             Some(Mark::KeyEnds(after, _)) => members.key = &object[members.begun + 1..after - 1],
@@ -152,7 +163,7 @@ mod tests {
         assert_eq!(from_member(br#"{"a":[]}"#, b"b"), Ok(None));
         assert_eq!(
             from_member(b"[1]", b"b"),
-            Err(Error::malformed("not a JSON object"))
+            Err(Error::malformed("not a JSON object or array"))
         );
         assert_eq!(from_member(br#"{"a":{"#, b"b"), Err(Error::Truncated));
     }
