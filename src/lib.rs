@@ -13,11 +13,11 @@
 //! |---|---|---|
 //! | [`k8s`] | the words: resource, object key, version, selector, collection, encoding, status; and their order | do anything |
 //! | [`wire`] | codecs: request, media types, JSON, protobuf, list, watch, flash records | I/O, async, a clock |
-//! | [`rule`] | decisions: route, health, filter, retention, writes, endpoints, window | I/O, async, a clock |
-//! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process | know Kubernetes |
+//! | [`rule`] | decisions: route, health, filter, retention, writes, endpoints, window, respawn | I/O, async, a clock |
+//! | [`io`] | drivers: net, TLS, HTTP, flash, worker, process, kernel, supervision, syslog | know Kubernetes |
 //! | [`state`] | what the node holds: the mirror, the upstream | know who asks |
 //! | [`role`] | jobs: the agent | know flags and files |
-//! | [`shell`] | the process: command line, configuration, logger, admin, app | |
+//! | [`shell`] | the process: command line, configuration, start, logger, admin, app | |
 #![forbid(unsafe_code)]
 
 /// Words: plain data, no I/O, no async, no clock.
@@ -56,6 +56,7 @@ pub mod rule {
     pub mod endpoint;
     pub mod filter;
     pub mod health;
+    pub mod respawn;
     pub mod retention;
     pub mod route;
     pub mod window;
@@ -64,16 +65,21 @@ pub mod rule {
 
 /// Drivers: one kind of I/O each; they know no Kubernetes.
 pub mod io {
+    pub mod account;
     pub mod boot;
     pub mod crypto;
     pub mod flash;
     pub mod gzip;
     pub mod http;
+    pub mod kernel;
     pub mod latest;
     pub mod net;
+    pub mod notify;
     pub mod process;
     pub mod seal;
     pub mod signal;
+    pub mod supervise;
+    pub mod syslog;
     pub mod tls;
     pub mod worker;
 }
@@ -95,8 +101,13 @@ pub mod shell {
     pub mod app;
     pub mod cli;
     pub mod config;
+    pub mod exit;
+    pub mod flags;
+    pub mod folder;
     pub mod kubeconfig;
     pub mod logger;
     pub mod report;
     pub mod settings;
+    pub mod start;
+    pub mod wait;
 }

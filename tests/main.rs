@@ -21,6 +21,7 @@ mod live;
 #[path = "model/run.rs"]
 mod model;
 mod operator;
+mod process;
 mod sealed;
 mod servers;
 mod support;

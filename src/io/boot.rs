@@ -12,8 +12,9 @@ use crate::io::flash::Flash;
 use crate::io::worker;
 
 /// The name of the file in the state folder, and of one that is not whole yet.
-const NAME: &str = "boot";
-const NEW: &str = "boot.new";
+pub const NAME: &str = "boot";
+/// See [`NAME`].
+pub const NEW: &str = "boot.new";
 /// A boot's name is a UUID.
 const LEN: usize = 36;
 

@@ -15,14 +15,13 @@ use std::task::Poll;
 use std::time::Duration;
 use std::time::Instant;
 
-use rustix::net::sockopt;
-use rustix::process;
 use smol::Async;
 use smol::Timer;
 use smol::future::FutureExt;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
 
+use crate::io::kernel;
 use crate::io::worker;
 
 /// A listening socket.
@@ -31,24 +30,6 @@ pub struct Listener(Async<TcpListener>);
 /// How long a local client may take nothing of what is there for it. What waits for it (an unread list holds an upstream
 /// stream and the right to fill a log) is let go then.
 const UNREAD: Duration = Duration::from_secs(60);
-
-/// Takes as many descriptors as the process may have (the soft limit, 1,024 as a rule, is there for programs that use
-/// `select`); how many that is.
-pub fn descriptors() -> usize {
-    let limits = process::getrlimit(process::Resource::Nofile);
-    let raised = process::Rlimit {
-        current: limits.maximum,
-        ..limits
-    };
-    // Refused, the soft limit stays.
-    let limit = match process::setrlimit(process::Resource::Nofile, raised) {
-        Ok(()) => limits.maximum,
-        Err(_) => limits.current,
-    };
-    limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    })
-}
 
 /// A local client's connection; it fails when the client takes nothing for too long.
 pub struct Accepted {
@@ -206,10 +187,7 @@ pub async fn dial(
     };
     let stream = connect(host, port, within).or(late).await?;
     stream.get_ref().set_nodelay(true)?;
-    let millis = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
-    sockopt::set_tcp_user_timeout(stream.get_ref(), millis)?;
-    sockopt::set_socket_keepalive(stream.get_ref(), true)?;
-    sockopt::set_tcp_keepidle(stream.get_ref(), Duration::from_secs(30))?;
+    kernel::give_up_after(stream.get_ref(), silence)?;
     Ok(Dialled { stream, meters })
 }
 

@@ -17,8 +17,9 @@ use crate::io::flash::File;
 use crate::io::flash::Flash;
 
 /// The name of the file in the state folder, and of one that is not whole yet.
-const NAME: &str = "seal.key";
-const NEW: &str = "seal.new";
+pub const NAME: &str = "seal.key";
+/// See [`NAME`].
+pub const NEW: &str = "seal.new";
 
 /// Reads the key at `path`, which somebody else has put there. An error says what is wrong with the file and what to do.
 pub fn read(path: &Path) -> io::Result<Key> {

@@ -12,16 +12,20 @@ pub enum Signal {
     Stop,
     /// `SIGHUP`: read the files again.
     Reload,
+    /// `SIGCHLD`: a child has ended.
+    Child,
 }
 
-/// The signals that the agent listens for.
+/// The signals that the process listens for.
 pub struct Listener(Signals);
 
 impl Listener {
-    /// Listens from now on.
-    pub fn new() -> io::Result<Self> {
-        use async_signal::Signal::{Hup, Int, Term};
-        Ok(Self(Signals::new([Term, Int, Hup])?))
+    /// Listens from now on, to the end of `children` too.
+    pub fn new(children: bool) -> io::Result<Self> {
+        use async_signal::Signal::{Child, Hup, Int, Term};
+        let all = [Term, Int, Hup, Child];
+        let all = all.iter().take(if children { 4 } else { 3 });
+        Ok(Self(Signals::new(all)?))
     }
 
     /// The next signal.
@@ -29,6 +33,7 @@ impl Listener {
         loop {
             match self.0.next().await {
                 Some(Ok(async_signal::Signal::Hup)) => return Signal::Reload,
+                Some(Ok(async_signal::Signal::Child)) => return Signal::Child,
                 Some(Ok(_)) => return Signal::Stop,
                 // The pipe that brings signals can't be read: nothing will come, but the process runs on.
                 Some(Err(_)) | None => smol::future::pending().await,

@@ -20,6 +20,8 @@ pub struct About {
     pub node: String,
     /// Bytes that the mirror may hold.
     pub flash_cap: u64,
+    /// What a reboot empties and the state folder lies on.
+    pub volatile: Option<&'static str>,
     /// The door of the clients.
     pub door: Rc<Door>,
 }
@@ -52,6 +54,7 @@ pub fn answer(agent: &Rc<Agent>, about: &About, request: &Request) -> Response {
                 &about.node,
                 clients,
                 cap,
+                about.volatile,
             ),
         ),
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use crate::io::flash;
 use crate::io::flash::Disk;
 use crate::io::flash::Flash;
 use crate::io::http::server::Door;
+use crate::io::kernel::lock::Lock;
 use crate::io::net::Listener;
+use crate::io::notify::Notifier;
 use crate::io::seal;
 use crate::io::signal;
 use crate::io::signal::Signal;
@@ -29,6 +32,9 @@ use crate::rule::filter::nameprefix::NamePrefix;
 use crate::rule::health::Thresholds;
 use crate::shell::admin;
 use crate::shell::config::Config;
+use crate::shell::exit::Error;
+use crate::shell::folder;
+use crate::shell::folder::Folder;
 use crate::shell::settings::Settings;
 use crate::state::mirror;
 use crate::state::mirror::Mirror;
@@ -41,30 +47,6 @@ use crate::wire::object;
 const DRAIN: Duration = Duration::from_secs(3);
 const FLUSH: Duration = Duration::from_millis(1500);
 
-/// The folder of the mirror inside the state folder.
-const MIRROR: &str = "mirror";
-
-/// Why the process can't run.
-#[derive(Debug)]
-pub enum Error {
-    /// What the configuration says can't be used.
-    Config(String),
-    /// The state folder can't be used.
-    State(String),
-    /// A door can't be opened.
-    Door(String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(why) | Self::State(why) | Self::Door(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// The agent's process.
 pub struct App {
     executor: Rc<LocalExecutor<'static>>,
@@ -75,14 +57,22 @@ pub struct App {
     admin: Rc<Door>,
     signals: signal::Listener,
     said: Settings,
+    notifier: Notifier,
+    /// Held for life.
+    _lock: Option<Lock>,
 }
 
 impl App {
     /// Constructs everything and opens the doors' sockets; nobody is let in yet.
     /// `said` is what is read again at `SIGHUP`.
-    pub fn build(config: &Config, said: Settings) -> Result<Self, Error> {
+    pub fn build(
+        config: &Config,
+        said: Settings,
+        state: Folder,
+        notifier: Notifier,
+    ) -> Result<Self, Error> {
         let executor = Rc::new(LocalExecutor::new());
-        let folder = config.state_dir.join(MIRROR);
+        let folder = config.state_dir.join(folder::MIRROR);
         let unusable = |why: &dyn fmt::Display| {
             Error::State(format!("--state-dir {:?}: {why}", config.state_dir))
         };
@@ -145,6 +135,7 @@ impl App {
             let about = admin::About {
                 node: config.node_name.clone(),
                 flash_cap: config.flash_cap,
+                volatile: state.volatile,
                 door: Rc::clone(&door),
             };
             let listener = listen("--admin-listen", config.admin_listen)?;
@@ -152,8 +143,8 @@ impl App {
                 std::future::ready(admin::answer(&agent, &about, &request))
             })
         };
-        let signals = signal::Listener::new()
-            .map_err(|error| Error::Door(format!("can't listen for signals: {error}")))?;
+        let signals = signal::Listener::new(false)
+            .map_err(|error| Error::Failed(format!("can't listen for signals: {error}")))?;
         Ok(Self {
             executor,
             agent,
@@ -163,6 +154,8 @@ impl App {
             admin: Rc::new(operator),
             signals,
             said,
+            notifier,
+            _lock: state.lock,
         })
     }
 
@@ -177,7 +170,7 @@ impl App {
         smol::block_on(executor.run(async {
             let (local, operator) = self
                 .addresses()
-                .map_err(|error| Error::Door(error.to_string()))?;
+                .map_err(|error| Error::Failed(error.to_string()))?;
             log::info!("listening address={local}");
             log::info!("admin listening address={operator}");
             let upstream = executor.spawn(Rc::clone(&self.upstream).run());
@@ -189,13 +182,27 @@ impl App {
                 let admin = Rc::clone(&self.admin);
                 executor.spawn(async move { admin.open().await })
             };
+            self.notifier.ready();
+            let alive = async {
+                let Some(pulse) = self.notifier.pulse() else {
+                    return std::future::pending().await;
+                };
+                // Told from where all work is done: a loop that is stuck tells nothing.
+                loop {
+                    self.notifier.alive();
+                    smol::Timer::after(pulse).await;
+                }
+            };
             let signals = &mut self.signals;
             let stopped = async {
                 while signals.next().await == Signal::Reload {
+                    self.notifier.reloading();
                     reload(&self.said, &self.upstream);
+                    self.notifier.say_ready();
                 }
             };
-            self.door.open().or(stopped).await;
+            self.door.open().or(stopped).or(alive).await;
+            self.notifier.stopping();
             log::info!("stopping: clients have {} s to leave", DRAIN.as_secs());
             self.agent.drain();
             let left = self.door.close(Instant::now() + DRAIN);
@@ -226,9 +233,7 @@ impl App {
 /// The key that seals what nobody must read on flash.
 fn seal_key(config: &Config) -> Result<Key, Error> {
     match &config.seal_key {
-        Some(path) => {
-            seal::read(path).map_err(|error| Error::Config(format!("--seal-key {path:?}: {error}")))
-        }
+        Some(path) => seal::read(path).map_err(|error| wrong_seal_key(path, &error)),
         None => seal::own(&*state_folder(config))
             .map_err(|error| Error::State(format!("no seal key can be made: {error}"))),
     }
@@ -242,7 +247,13 @@ fn state_folder(config: &Config) -> Arc<dyn Flash> {
     }
 }
 
-fn upstream_options(config: &Config) -> upstream::Options {
+/// What is wrong with the file of `--seal-key`.
+pub fn wrong_seal_key(path: &Path, why: &dyn fmt::Display) -> Error {
+    Error::Config(format!("--seal-key {path:?}: {why}"))
+}
+
+/// What the configuration says of servers, trust and identity.
+pub fn upstream_options(config: &Config) -> upstream::Options {
     upstream::Options {
         servers: config.servers.clone(),
         balance: config.balance,
@@ -271,7 +282,7 @@ fn reload(said: &Settings, upstream: &Upstream) {
 }
 
 fn listen(flag: &str, address: SocketAddr) -> Result<Listener, Error> {
-    Listener::bind(address).map_err(|error| Error::Door(format!("{flag} {address}: {error}")))
+    Listener::bind(address).map_err(|error| Error::Failed(format!("{flag} {address}: {error}")))
 }
 
 /// What HTTP forbids is refused in the API server's language.

@@ -1,195 +1,145 @@
-//! The command line: verbs, flags, exit codes.
+//! The command line: verbs, help, exit codes.
 
+use std::fmt::Write as _;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use argh::FromArgs;
-
-use crate::shell::app;
-use crate::shell::app::App;
-use crate::shell::config;
+use crate::io::supervise::Spawn;
 use crate::shell::config::Config;
+use crate::shell::exit;
+use crate::shell::exit::Error;
+use crate::shell::flags;
+use crate::shell::flags::Flag;
 use crate::shell::logger;
 use crate::shell::settings::Settings;
+use crate::shell::start;
+use crate::shell::wait;
 
-/// Something failed that is nobody's mistake in writing.
-const FAILED: u8 = 1;
-/// The command line is wrong (`EX_USAGE` of sysexits.h).
-const USAGE: u8 = 64;
-/// The configuration is wrong (`EX_CONFIG`).
-const CONFIG: u8 = 78;
-/// The state folder can't be used (`EX_IOERR`).
-const IO: u8 = 74;
+/// A verb: its name, what follows it, what it is for, its flags.
+type Verb = (&'static str, &'static str, &'static str, &'static [Flag]);
 
-/// The Kubernetes hub for a small edge node.
-#[derive(FromArgs)]
-struct Toono {
-    #[argh(subcommand)]
-    verb: Verb,
-}
+const VERBS: [Verb; 4] = [
+    (
+        "agent",
+        "",
+        "Be this node's Kubernetes endpoint: forward, filter, mirror, and answer when the line is cut.",
+        &flags::AGENT,
+    ),
+    (
+        "check",
+        "",
+        "Say what is wrong with the flags, files and state folder of an agent, and open nothing.",
+        &flags::AGENT,
+    ),
+    (
+        "wait",
+        " listening|ready",
+        "Wait until the agent's doors are open, or it can answer: the cloud was reached, or something is mirrored.",
+        &flags::WAIT,
+    ),
+    ("version", "", "Print the version.", &[]),
+];
 
-#[derive(FromArgs)]
-#[argh(subcommand)]
-enum Verb {
-    Agent(Box<AgentVerb>),
-    Version(VersionVerb),
-}
-
-/// Be this node's Kubernetes endpoint: forward, filter, mirror, and answer when the line is cut.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "agent")]
-struct AgentVerb {
-    /// a TOML file of these settings, flags win (/etc/toono/toono.toml if it is there)
-    #[argh(option)]
-    config: Option<String>,
-    /// a kubeconfig: its current context says server, trust and identity
-    #[argh(option)]
-    kubeconfig: Option<String>,
-    /// an API server, https://HOST[:PORT]; several times for several
-    #[argh(option)]
-    server: Vec<String>,
-    /// which of several: round-robin or priority (round-robin)
-    #[argh(option)]
-    lb_mode: Option<String>,
-    /// PEM file of the authority that signed the API server's certificate
-    #[argh(option)]
-    ca: Option<String>,
-    /// PEM file of the agent's certificate
-    #[argh(option)]
-    cert: Option<String>,
-    /// PEM file of the agent's key
-    #[argh(option)]
-    key: Option<String>,
-    /// file of the agent's bearer token
-    #[argh(option)]
-    token_file: Option<String>,
-    /// this node's name (the host's name)
-    #[argh(option)]
-    node_name: Option<String>,
-    /// where node components ask (127.0.0.1:10261)
-    #[argh(option)]
-    listen: Option<String>,
-    /// where the operator asks (127.0.0.1:10267)
-    #[argh(option)]
-    admin_listen: Option<String>,
-    /// the only folder written (/var/lib/toono)
-    #[argh(option)]
-    state_dir: Option<String>,
-    /// file of the 32 bytes that seal secrets and tokens (seal.key in the state folder)
-    #[argh(option)]
-    seal_key: Option<String>,
-    /// keep objects whose name starts so from clients
-    #[argh(option)]
-    drop_name_prefix: Option<String>,
-    /// seconds that what is not a pod, secret or configmap may wait for its sync to flash (30)
-    #[argh(option)]
-    sync_window: Option<String>,
-    /// megabytes of flash that the mirror may hold (64)
-    #[argh(option)]
-    flash_cap: Option<String>,
-    /// seconds that a mirrored collection which nobody reads keeps its upstream watch (900)
-    #[argh(option)]
-    linger: Option<String>,
-    /// off, error, warn, info or debug (info)
-    #[argh(option)]
-    log_level: Option<String>,
-}
-
-/// Print the version.
-#[derive(FromArgs)]
-#[argh(subcommand, name = "version")]
-struct VersionVerb {}
-
-/// Runs the command line; `arguments` begin with the program's name.
-pub fn main(arguments: Vec<String>) -> ExitCode {
+/// Runs the command line; `arguments` begin with the program's name. Another process is started by `spawn`.
+pub fn main(arguments: Vec<String>, spawn: Spawn) -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
-    match Toono::from_args(&["toono"], &arguments) {
-        Ok(Toono {
-            verb: Verb::Version(VersionVerb {}),
-        }) => {
-            say(
-                &mut std::io::stdout(),
-                &format!("toono {}", env!("CARGO_PKG_VERSION")),
-            );
-            ExitCode::SUCCESS
-        }
-        Ok(Toono {
-            verb: Verb::Agent(verb),
-        }) => agent(*verb),
-        Err(exit) if exit.status.is_ok() => {
-            say(&mut std::io::stdout(), exit.output.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(exit) => {
-            let wrong = exit.output.split_whitespace().collect::<Vec<_>>().join(" ");
-            complain(&format!("{wrong}; see toono --help"));
-            ExitCode::from(USAGE)
-        }
-    }
-}
-
-fn agent(verb: AgentVerb) -> ExitCode {
-    let said = verb.said();
-    let config = match Config::load(said.clone()) {
-        Ok(config) => config,
-        Err(complaint) => {
-            complain(&complaint.to_string());
-            return ExitCode::from(CONFIG);
-        }
+    let asks = |word: &&str| ["help", "--help", "-h"].contains(word);
+    let (name, rest) = match arguments.split_first() {
+        Some((name, rest)) => (*name, rest),
+        None => return misused("a verb is missing"),
     };
-    logger::start(config.log_level);
-    match App::build(&config, said).and_then(App::run) {
-        Ok(()) => ExitCode::SUCCESS,
+    if asks(&name) {
+        return told(&overview());
+    }
+    let Some(verb) = VERBS.iter().find(|verb| verb.0 == name) else {
+        return misused(&format!("there is no verb {name}"));
+    };
+    if rest.first().is_some_and(asks) || rest.contains(&"--help") {
+        return told(&help(verb));
+    }
+    let (said, words) = match flags::read(verb.3, rest) {
+        Ok(read) => read,
+        Err(why) => return misused(&why),
+    };
+    let done = match (name, &words[..]) {
+        ("wait", [until]) => return wait(until, &said),
+        ("wait", _) => return misused("wait for listening or ready"),
+        (_, [word, ..]) => return misused(&format!("what is {word}?")),
+        ("agent", _) => start::agent(said, &arguments, spawn),
+        ("check", _) => start::check(&said).map(|warning| {
+            if let Some(warning) = warning {
+                complain(&format!("warning: {warning}"));
+            }
+            0
+        }),
+        _ => return told(&format!("toono {}\n", env!("CARGO_PKG_VERSION"))),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
+            if logger::is_elsewhere() {
+                log::error!("{error}");
+            }
             complain(&error.to_string());
-            ExitCode::from(match error {
-                app::Error::Config(_) => CONFIG,
-                app::Error::State(_) => IO,
-                app::Error::Door(_) => FAILED,
-            })
+            ExitCode::from(error.code())
         }
     }
 }
 
-impl AgentVerb {
-    /// What was said, by key.
-    fn said(self) -> Settings {
-        let mut said = Settings::default();
-        for (key, text) in [
-            (config::FILE_FLAG, self.config),
-            ("kubeconfig", self.kubeconfig),
-            ("lb-mode", self.lb_mode),
-            ("ca", self.ca),
-            ("cert", self.cert),
-            ("key", self.key),
-            ("token-file", self.token_file),
-            ("node-name", self.node_name),
-            ("listen", self.listen),
-            ("admin-listen", self.admin_listen),
-            ("state-dir", self.state_dir),
-            ("seal-key", self.seal_key),
-            ("drop-name-prefix", self.drop_name_prefix),
-            ("sync-window", self.sync_window),
-            ("flash-cap", self.flash_cap),
-            ("linger", self.linger),
-            ("log-level", self.log_level),
-        ] {
-            if let Some(text) = text {
-                said.flag(key, text);
-            }
-        }
-        for text in self.server {
-            said.flag("server", text);
-        }
-        said
+fn wait(until: &str, said: &Settings) -> ExitCode {
+    let path = match until {
+        "listening" => "/v1/healthz",
+        "ready" => "/v1/readyz",
+        _ => return misused("wait for listening or ready"),
+    };
+    let last = |key, usual| said.all(key).last().map_or(usual, |value| &value.text[..]);
+    let Ok(address) = last("admin", Config::ADMIN_LISTEN).parse::<SocketAddr>() else {
+        return misused("--admin must be ADDRESS:PORT");
+    };
+    let Ok(seconds) = last("timeout", "30").parse::<u32>() else {
+        return misused("--timeout must be seconds");
+    };
+    if wait::wait(address, path, Duration::from_secs(seconds.into())) {
+        return ExitCode::SUCCESS;
     }
+    let late = format!("the agent at {address} is not {until} within {seconds} s");
+    complain(&late);
+    ExitCode::from(Error::Failed(late).code())
+}
+
+fn overview() -> String {
+    let mut out =
+        "The Kubernetes hub for a small edge node.\n\nUsage: toono VERB; toono VERB --help\n\n"
+            .to_owned();
+    for (name, _, about, _) in VERBS {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "  {name:<10}{about}");
+    }
+    out
+}
+
+fn help((name, word, about, flags): &Verb) -> String {
+    let mut out = format!("Usage: toono {name}{word} [--FLAG VALUE]...\n\n{about}\n\n");
+    for flag in flags.iter().filter(|flag| !flag.about.is_empty()) {
+        let _ = writeln!(out, "  --{:<18}{}", flag.name, flag.about);
+    }
+    out
+}
+
+fn misused(what: &str) -> ExitCode {
+    complain(&format!("{what}; see toono --help"));
+    ExitCode::from(exit::USAGE)
+}
+
+// Nobody is there to be told when the other end is gone.
+
+fn told(what: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(what.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn complain(what: &str) {
-    say(&mut std::io::stderr(), &format!("toono: {what}"));
-}
-
-fn say(to: &mut dyn Write, what: &str) {
-    // Nobody is there to be told when the other end is gone.
-    let _ = writeln!(to, "{what}");
+    let _ = std::io::stderr().write_all(format!("toono: {what}\n").as_bytes());
 }

@@ -5,9 +5,13 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::io::account;
+use crate::io::account::Account;
+use crate::io::syslog;
 use crate::io::tls;
 use crate::io::tls::Pem;
 use crate::io::tls::ServerName;
+use crate::shell::flags;
 use crate::shell::kubeconfig::Kubeconfig;
 use crate::shell::settings::Complaint;
 use crate::shell::settings::Origin;
@@ -17,29 +21,7 @@ use crate::state::upstream::Address;
 use crate::state::upstream::Balance;
 use crate::state::upstream::Token;
 
-/// The keys of the configuration file; each is a flag too.
-pub const KEYS: [&str; 17] = [
-    "kubeconfig",
-    "server",
-    "lb-mode",
-    "ca",
-    "cert",
-    "key",
-    "token-file",
-    "node-name",
-    "listen",
-    "admin-listen",
-    "state-dir",
-    "seal-key",
-    "drop-name-prefix",
-    "sync-window",
-    "flash-cap",
-    "linger",
-    "log-level",
-];
-
-/// The flag that names the configuration file, and where it is when nothing is said.
-pub const FILE_FLAG: &str = "config";
+/// Where the configuration file is when nothing is said.
 const FILE: &str = "/etc/toono/toono.toml";
 
 /// What `toono agent` is to do.
@@ -73,6 +55,18 @@ pub struct Config {
     pub linger: Duration,
     /// What is logged.
     pub log_level: log::LevelFilter,
+    /// The socket of the syslog that is logged to; none for standard error.
+    pub log_to: Option<PathBuf>,
+    /// Whom to become.
+    pub user: Option<Account>,
+    /// Whether the process is a parent that starts the agent for ever.
+    pub supervise: bool,
+    /// A descriptor that gets a newline once the doors are open.
+    pub ready_fd: Option<i32>,
+    /// The parent that has started this process.
+    pub supervisor: Option<i32>,
+    /// Whether a state folder that a reboot empties is refused.
+    pub strict_state: bool,
 }
 
 impl Config {
@@ -94,9 +88,9 @@ impl Config {
     /// Reads the flags, the configuration file (the one that `--config` names, or the usual one if it is there), and the
     /// kubeconfig if one is named.
     pub fn load(mut flags: Settings) -> Result<Self, Complaint> {
-        match flags.one(FILE_FLAG)?.map(|value| value.text.clone()) {
-            Some(path) => flags.read(Path::new(&path), &KEYS)?,
-            None if Path::new(FILE).exists() => flags.read(Path::new(FILE), &KEYS)?,
+        match flags.one(flags::FILE)?.map(|value| value.text.clone()) {
+            Some(path) => flags.read(Path::new(&path), &flags::keys())?,
+            None if Path::new(FILE).exists() => flags.read(Path::new(FILE), &flags::keys())?,
             None => {}
         }
         Self::new(&flags)
@@ -138,6 +132,12 @@ impl Config {
             log_level: said
                 .one("log-level")?
                 .map_or(Ok(log::LevelFilter::Info), level)?,
+            log_to: said.one("log-to")?.map_or(Ok(None), log_to)?,
+            user: said.one("user")?.map(user).transpose()?,
+            supervise: said.one("supervise")?.map_or(Ok(false), truth)?,
+            ready_fd: said.one("ready-fd")?.map(number).transpose()?,
+            supervisor: said.one(flags::SUPERVISED)?.map(number).transpose()?,
+            strict_state: said.one("strict-state")?.map_or(Ok(false), truth)?,
         })
     }
 }
@@ -291,10 +291,17 @@ fn address(said: &Settings, key: &'static str, usual: &str) -> Result<SocketAddr
 
 fn file(value: &Value) -> Result<PathBuf, Complaint> {
     let path = PathBuf::from(&value.text);
+    let unreadable =
+        |error: &std::io::Error| value.wrong(format!("must be a file that can be read: {error}"));
     match std::fs::metadata(&path) {
+        // Of what is no plain file, a pipe say, the first reading may be the only one.
+        Ok(meta) if meta.is_file() => match std::fs::File::open(&path) {
+            Ok(_) => Ok(path),
+            Err(error) => Err(unreadable(&error)),
+        },
         Ok(meta) if !meta.is_dir() => Ok(path),
         Ok(_) => Err(value.wrong("must be a file, this is a folder")),
-        Err(error) => Err(value.wrong(format!("must be a file that can be read: {error}"))),
+        Err(error) => Err(unreadable(&error)),
     }
 }
 
@@ -335,6 +342,31 @@ fn megabytes(value: &Value) -> Result<u64, Complaint> {
 fn level(value: &Value) -> Result<log::LevelFilter, Complaint> {
     let level = value.text.parse();
     level.map_err(|_| value.wrong("must be off, error, warn, info or debug"))
+}
+
+fn log_to(value: &Value) -> Result<Option<PathBuf>, Complaint> {
+    match value.text.as_str() {
+        "stderr" => Ok(None),
+        "syslog" => Ok(Some(syslog::SOCKET.into())),
+        text => match text.strip_prefix("syslog:") {
+            Some(path) if path.starts_with('/') => Ok(Some(path.into())),
+            _ => Err(value.wrong("must be stderr, syslog, or syslog:/PATH of its socket")),
+        },
+    }
+}
+
+fn user(value: &Value) -> Result<Account, Complaint> {
+    account::find(&value.text).map_err(|why| value.wrong(why))
+}
+
+fn truth(value: &Value) -> Result<bool, Complaint> {
+    let truth = value.text.parse();
+    truth.map_err(|_| value.wrong("must be true or false"))
+}
+
+fn number(value: &Value) -> Result<i32, Complaint> {
+    let number = value.text.parse().ok().filter(|number| *number >= 0);
+    number.ok_or_else(|| value.wrong("must be a number"))
 }
 
 #[cfg(test)]
@@ -432,7 +464,7 @@ mod tests {
         )
         .expect("a file");
         let mut said = flags(&[("server", "-"), ("ca", "-")]);
-        said.flag(FILE_FLAG, file.display().to_string());
+        said.flag(flags::FILE, file.display().to_string());
         let config = Config::load(said).expect("right");
         assert_eq!(config.servers, [address("k", 6443)]);
         assert_eq!(config.listen.port(), 7);
@@ -529,6 +561,23 @@ mod tests {
                 &[("flash-cap", "0")],
                 "--flash-cap \"0\": must be megabytes",
             ),
+            (
+                &[("log-to", "file")],
+                "--log-to \"file\": must be stderr, syslog, or syslog:/PATH",
+            ),
+            (
+                &[("log-to", "syslog:log")],
+                "--log-to \"syslog:log\": must be stderr",
+            ),
+            (
+                &[("user", "no-such-user")],
+                "--user \"no-such-user\": there is no user \"no-such-user\" in /etc/passwd",
+            ),
+            (
+                &[("supervise", "yes")],
+                "--supervise \"yes\": must be true or false",
+            ),
+            (&[("ready-fd", "-3")], "--ready-fd \"-3\": must be a number"),
             (
                 &[("log-level", "loud")],
                 "--log-level \"loud\": must be off",

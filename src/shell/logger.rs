@@ -1,6 +1,10 @@
-//! One line a record on standard error: time, level, what happened, `key=value` at the end.
+//! One line a record, to standard error (time, level, what happened, `key=value` at the end) or to syslog, which adds time and
+//! level itself.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use log::LevelFilter;
 use log::Log;
@@ -8,14 +12,26 @@ use log::Metadata;
 use log::Record;
 
 use crate::io::process;
+use crate::io::syslog::Syslog;
 
 struct Logger;
 
-/// Logs records up to `level` to standard error from now on. Records of other crates are logged from `warn` up.
-pub fn start(level: LevelFilter) {
+/// Syslog, if it is logged to.
+static SYSLOG: Mutex<Option<Syslog>> = Mutex::new(None);
+
+/// Logs records up to `level` from now on, to the syslog at `socket` while somebody listens there, else to standard error.
+/// Records of other crates are logged from `warn` up.
+pub fn start(level: LevelFilter, socket: Option<PathBuf>) {
+    *SYSLOG.lock().unwrap_or_else(PoisonError::into_inner) = socket.map(Syslog::new);
     // A second call in one process (tests) keeps the first logger and takes the new level.
     let _ = log::set_logger(&Logger);
     log::set_max_level(level);
+}
+
+/// Whether lines go where who reads standard error does not look.
+pub fn is_elsewhere() -> bool {
+    let syslog = SYSLOG.lock().unwrap_or_else(PoisonError::into_inner);
+    syslog.is_some()
 }
 
 impl Log for Logger {
@@ -26,6 +42,11 @@ impl Log for Logger {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let what = record.args().to_string().replace('\n', " ");
+            if let Some(syslog) = &mut *SYSLOG.lock().unwrap_or_else(PoisonError::into_inner)
+                && syslog.send(severity(record.level()), &what).is_ok()
+            {
+                return;
+            }
             let line = format!(
                 "{} {:<5} {what}\n",
                 utc(process::unix_time()),
@@ -37,6 +58,16 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
+}
+
+/// The level as RFC 3164 counts.
+fn severity(level: log::Level) -> u8 {
+    match level {
+        log::Level::Error => 3,
+        log::Level::Warn => 4,
+        log::Level::Info => 6,
+        log::Level::Debug | log::Level::Trace => 7,
+    }
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC (days to a date after Howard Hinnant's `civil_from_days`).

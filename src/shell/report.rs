@@ -179,7 +179,13 @@ pub fn metrics(report: &Report, clients: usize, cap: u64) -> String {
 }
 
 /// One JSON object, for people and scripts.
-pub fn status(report: &Report, node: &str, clients: usize, cap: u64) -> String {
+pub fn status(
+    report: &Report,
+    node: &str,
+    clients: usize,
+    cap: u64,
+    volatile: Option<&str>,
+) -> String {
     let text = |value: &str| {
         let mut out = String::new();
         quote(value, &mut out);
@@ -199,7 +205,7 @@ pub fn status(report: &Report, node: &str, clients: usize, cap: u64) -> String {
     format!(
         "{{\"version\":{},\"node\":{},\"line\":{{\"server\":{},\"health\":\"{health}\",\"cutSeconds\":{},\"receivedBytes\":{},\
          \"sentBytes\":{},\"connections\":{}}},\"clients\":{clients},\"tokens\":{{\"held\":{},\"expired\":{}}},\"mirror\":{{\"bytes\":{},\"capBytes\":{cap},\
-         \"writtenBytes\":{},\"syncs\":{},\"evicted\":{},\"failing\":{},\"collections\":[{}]}}}}\n",
+         \"writtenBytes\":{},\"syncs\":{},\"evicted\":{},\"failing\":{},\"volatile\":{},\"collections\":[{}]}}}}\n",
         text(env!("CARGO_PKG_VERSION")),
         text(node),
         text(&report.server),
@@ -214,6 +220,7 @@ pub fn status(report: &Report, node: &str, clients: usize, cap: u64) -> String {
         mirror.syncs,
         mirror.evicted,
         mirror.failing,
+        volatile.map_or("null".to_owned(), text),
         collections.join(",")
     )
 }

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     // Started again by a scene, this program is the agent.
     if arguments.get(1).is_some_and(|verb| verb == "agent") {
-        return toono::shell::cli::main(arguments);
+        return toono::shell::cli::main(arguments, |_| Err(std::io::ErrorKind::Unsupported.into()));
     }
     let wanted = match read(arguments.into_iter().skip(1)) {
         Ok(wanted) => wanted,

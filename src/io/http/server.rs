@@ -33,8 +33,8 @@ use crate::io::http::inbound;
 use crate::io::http::inbound::Upload;
 use crate::io::http::tunnel::Tunnel;
 use crate::io::http::wire::Wire;
+use crate::io::kernel;
 use crate::io::latest::Notify;
-use crate::io::net;
 use crate::io::net::Accepted;
 use crate::io::net::Listener;
 
@@ -102,7 +102,7 @@ impl Door {
         };
         Self {
             listener,
-            limit: net::descriptors()
+            limit: kernel::descriptors()
                 .saturating_sub(OWN)
                 .clamp(REFUSED, CLIENTS),
             inside: Rc::new(inside),
