@@ -250,9 +250,17 @@ fn a_check_says_what_is_wrong_and_touches_nothing() {
         ),
         (&["--state-dir", &key], 74, "toono: --state-dir "),
         (&["--state-dir", "/proc/1"], 74, "toono: --state-dir "),
-        (&["--nothing"], 64, "toono: there is no flag --nothing"),
-        (&["word"], 64, "toono: what is word?"),
-        (&["--server"], 64, "toono: --server needs a value"),
+        (
+            &["--nothing"],
+            64,
+            "toono: Unrecognized argument: --nothing",
+        ),
+        (&["word"], 64, "toono: Unrecognized argument: word"),
+        (
+            &["--server"],
+            64,
+            "toono: No value provided for option '--server'",
+        ),
     ] {
         let (code, line) = run(&scene, "check", extra);
         assert_eq!(code, Some(expected), "{extra:?}: {line}");

@@ -1,6 +1,5 @@
-//! The command line: verbs, help, exit codes.
+//! The command line: what is done for each verb, and exit codes.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -11,70 +10,33 @@ use crate::shell::config::Config;
 use crate::shell::exit;
 use crate::shell::exit::Error;
 use crate::shell::flags;
-use crate::shell::flags::Flag;
+use crate::shell::flags::Asked;
 use crate::shell::logger;
-use crate::shell::settings::Settings;
 use crate::shell::start;
 use crate::shell::wait;
-
-/// A verb: its name, what follows it, what it is for, its flags.
-type Verb = (&'static str, &'static str, &'static str, &'static [Flag]);
-
-const VERBS: [Verb; 4] = [
-    (
-        "agent",
-        "",
-        "Be this node's Kubernetes endpoint: forward, filter, mirror, and answer when the line is cut.",
-        &flags::AGENT,
-    ),
-    (
-        "check",
-        "",
-        "Say what is wrong with the flags, files and state folder of an agent, and open nothing.",
-        &flags::AGENT,
-    ),
-    (
-        "wait",
-        " listening|ready",
-        "Wait until the agent's doors are open, or it can answer: the cloud was reached, or something is mirrored.",
-        &flags::WAIT,
-    ),
-    ("version", "", "Print the version.", &[]),
-];
 
 /// Runs the command line; `arguments` begin with the program's name. Another process is started by `spawn`.
 pub fn main(arguments: Vec<String>, spawn: Spawn) -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
-    let asks = |word: &&str| ["help", "--help", "-h"].contains(word);
-    let (name, rest) = match arguments.split_first() {
-        Some((name, rest)) => (*name, rest),
-        None => return misused("a verb is missing"),
-    };
-    if asks(&name) {
-        return told(&overview());
-    }
-    let Some(verb) = VERBS.iter().find(|verb| verb.0 == name) else {
-        return misused(&format!("there is no verb {name}"));
-    };
-    if rest.first().is_some_and(asks) || rest.contains(&"--help") {
-        return told(&help(verb));
-    }
-    let (said, words) = match flags::read(verb.3, rest) {
-        Ok(read) => read,
+    let asked = match flags::read(&arguments) {
+        Ok(asked) => asked,
         Err(why) => return misused(&why),
     };
-    let done = match (name, &words[..]) {
-        ("wait", [until]) => return wait(until, &said),
-        ("wait", _) => return misused("wait for listening or ready"),
-        (_, [word, ..]) => return misused(&format!("what is {word}?")),
-        ("agent", _) => start::agent(said, &arguments, spawn),
-        ("check", _) => start::check(&said).map(|warning| {
+    let done = match asked {
+        Asked::Agent(said) => start::agent(said, &arguments, spawn),
+        Asked::Check(said) => start::check(&said).map(|warning| {
             if let Some(warning) = warning {
                 complain(&format!("warning: {warning}"));
             }
             0
         }),
-        _ => return told(&format!("toono {}\n", env!("CARGO_PKG_VERSION"))),
+        Asked::Wait {
+            until,
+            admin,
+            timeout,
+        } => return wait(&until, admin.as_deref(), timeout.as_deref()),
+        Asked::Version => return told(&format!("toono {}\n", env!("CARGO_PKG_VERSION"))),
+        Asked::Help(text) => return told(&text),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -88,17 +50,16 @@ pub fn main(arguments: Vec<String>, spawn: Spawn) -> ExitCode {
     }
 }
 
-fn wait(until: &str, said: &Settings) -> ExitCode {
+fn wait(until: &str, admin: Option<&str>, timeout: Option<&str>) -> ExitCode {
     let path = match until {
         "listening" => "/v1/healthz",
         "ready" => "/v1/readyz",
         _ => return misused("wait for listening or ready"),
     };
-    let last = |key, usual| said.all(key).last().map_or(usual, |value| &value.text[..]);
-    let Ok(address) = last("admin", Config::ADMIN_LISTEN).parse::<SocketAddr>() else {
+    let Ok(address) = admin.unwrap_or(Config::ADMIN_LISTEN).parse::<SocketAddr>() else {
         return misused("--admin must be ADDRESS:PORT");
     };
-    let Ok(seconds) = last("timeout", "30").parse::<u32>() else {
+    let Ok(seconds) = timeout.unwrap_or("30").parse::<u32>() else {
         return misused("--timeout must be seconds");
     };
     if wait::wait(address, path, Duration::from_secs(seconds.into())) {
@@ -107,25 +68,6 @@ fn wait(until: &str, said: &Settings) -> ExitCode {
     let late = format!("the agent at {address} is not {until} within {seconds} s");
     complain(&late);
     ExitCode::from(Error::Failed(late).code())
-}
-
-fn overview() -> String {
-    let mut out =
-        "The Kubernetes hub for a small edge node.\n\nUsage: toono VERB; toono VERB --help\n\n"
-            .to_owned();
-    for (name, _, about, _) in VERBS {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "  {name:<10}{about}");
-    }
-    out
-}
-
-fn help((name, word, about, flags): &Verb) -> String {
-    let mut out = format!("Usage: toono {name}{word} [--FLAG VALUE]...\n\n{about}\n\n");
-    for flag in flags.iter().filter(|flag| !flag.about.is_empty()) {
-        let _ = writeln!(out, "  --{:<18}{}", flag.name, flag.about);
-    }
-    out
 }
 
 fn misused(what: &str) -> ExitCode {

@@ -89,8 +89,8 @@ impl Config {
     /// kubeconfig if one is named.
     pub fn load(mut flags: Settings) -> Result<Self, Complaint> {
         match flags.one(flags::FILE)?.map(|value| value.text.clone()) {
-            Some(path) => flags.read(Path::new(&path), &flags::keys())?,
-            None if Path::new(FILE).exists() => flags.read(Path::new(FILE), &flags::keys())?,
+            Some(path) => flags.read(Path::new(&path), flags::KEYS)?,
+            None if Path::new(FILE).exists() => flags.read(Path::new(FILE), flags::KEYS)?,
             None => {}
         }
         Self::new(&flags)

@@ -87,7 +87,7 @@ impl fmt::Display for Complaint {
 impl std::error::Error for Complaint {}
 
 /// All that was said, by key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// A key's own in their order; there are a dozen keys.
     values: Vec<(&'static str, Vec<Value>)>,

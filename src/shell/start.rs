@@ -52,8 +52,8 @@ fn parent(config: &Config, arguments: &[&str], spawn: Spawn) -> Result<u8, Error
     let program = std::env::current_exe().map_err(failed)?;
     let mut words = vec![program.into_os_string().into_vec()];
     words.extend(arguments.iter().map(|word| word.as_bytes().to_vec()));
-    let own = std::process::id().to_string();
-    words.push(format!("--{}={own}", flags::SUPERVISED).into_bytes());
+    words.push(format!("--{}", flags::SUPERVISED).into_bytes());
+    words.push(std::process::id().to_string().into_bytes());
     let words: Vec<CString> = words
         .into_iter()
         .filter_map(|word| CString::new(word).ok())
